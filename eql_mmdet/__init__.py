@@ -1,0 +1,16 @@
+"""Equalization Loss for MMDetection 3.x; importing registers everything."""
+from .host import check_host
+
+check_host()
+
+from .compat import apply_fixes  # noqa: E402
+from .datasets.samplers import RepeatFactorSampler  # noqa: E402
+from .models.bbox_head import EQLBBoxHead  # noqa: E402
+from .models.losses import EqualizationLoss  # noqa: E402
+from .version import __version__  # noqa: E402
+
+apply_fixes()
+
+__all__ = [
+    'EQLBBoxHead', 'EqualizationLoss', 'RepeatFactorSampler', '__version__'
+]
