@@ -1,0 +1,84 @@
+"""The box head: prior bias and a loss that declares its whole contract."""
+from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from mmdet.registry import MODELS
+from torch import nn
+
+CONTRACT_FLAGS = ('custom_cls_channels', 'custom_activation',
+                  'custom_accuracy')
+CONTRACT_METHODS = ('get_cls_channels', 'get_activation', 'get_accuracy')
+
+
+@MODELS.register_module()
+class EQLBBoxHead(ConvFCBBoxHead):
+    """Box head for sigmoid losses over thousands of categories.
+
+    As the host's head (two shared FC layers unless told otherwise), but the
+    classifier starts from a small prior, and a loss that would be trained
+    one way and tested another is refused.
+
+    Args:
+        num_shared_fcs: Shared FC layers; 0 to put convolutions or FC layers
+            into the two branches instead.
+        prior_prob: Score of every category before training (pi). The
+            classifier's bias starts at -log((1 - pi) / pi), so that
+            thousands of untrained categories do not drown the loss. As in
+            the host, an explicit ``init_cfg`` replaces all of the default
+            initialisation, this one included.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
+
+    Raises:
+        ValueError: If ``prior_prob`` is not in (0, 1), if the loss does not
+            declare all of the host's contract, or if it wants other than
+            ``num_classes`` channels.
+    """
+
+    def __init__(self,
+                 num_shared_fcs: int = 2,
+                 prior_prob: float = 0.001,
+                 **kwargs) -> None:
+        if not 0 < prior_prob < 1:
+            raise ValueError(
+                f'expected prior_prob in (0, 1), but got {prior_prob}')
+        super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
+        check_loss_contract(self.loss_cls, self.num_classes)
+        if kwargs.get('init_cfg') is None and self.with_cls:
+            self.init_cfg.append(
+                dict(
+                    type='Normal',
+                    std=0.01,
+                    bias_prob=prior_prob,
+                    override=dict(name='fc_cls')))
+
+
+def check_loss_contract(loss: nn.Module, num_classes: int) -> None:
+    """Refuse a loss that the host would decode with the wrong activation.
+
+    The host reads three flags from the loss, each in another place, and
+    falls back to softmax without a word where one is missing.
+
+    Args:
+        loss: The built classification loss.
+        num_classes: K of the head.
+
+    Raises:
+        ValueError: If a flag or a method is missing, or the number of
+            channels is not K.
+    """
+    name = type(loss).__name__
+    missing = [f for f in CONTRACT_FLAGS if not getattr(loss, f, False)]
+    missing += [
+        m for m in CONTRACT_METHODS if not callable(getattr(loss, m, None))
+    ]
+    if missing:
+        raise ValueError(
+            f'EQLBBoxHead expects a loss that declares '
+            f'{", ".join(CONTRACT_FLAGS + CONTRACT_METHODS)}, but {name} '
+            f'lacks {", ".join(missing)}; use EqualizationLoss, or '
+            f'Shared2FCBBoxHead for a softmax loss')
+    channels = loss.get_cls_channels(num_classes)
+    if channels != num_classes:
+        raise ValueError(
+            f'EQLBBoxHead expects one sigmoid output for each of its '
+            f'{num_classes} categories, but {name} wants {channels} '
+            f'channels; use the host\'s Shared2FCBBoxHead for it')
+
