@@ -6,7 +6,7 @@ do that through ``custom_imports``, so the host's own tools have them too.
 """
 import os
 import pickle
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 import lvis.eval
 import numpy as np
@@ -57,9 +57,16 @@ def checkpoint_types() -> List[Any]:
         np.bool_
     ]
     return [
-        HistoryBuffer, np.ndarray, np.dtype, multiarray._reconstruct,
-        multiarray.scalar
+        HistoryBuffer, (_history_method, 'builtins.getattr'), np.ndarray,
+        np.dtype, multiarray._reconstruct, multiarray.scalar
     ] + [type(np.dtype(kind)) for kind in kinds]
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``: HistoryBuffer pickles its four methods."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'getattr({owner}, {name!r}) is not allowed')
 
 
 def load_checkpoints_safely() -> None:
@@ -100,10 +107,14 @@ def load_local_checkpoint(filename: str,
             return torch.load(
                 filename, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        # torch's message goes on to recommend loading it all the same.
+        lines = str(error).splitlines() or ['it is empty']
+        reason = next((line.strip() for line in lines
+                       if 'WeightsUnpickler error' in line), lines[0])
         raise ValueError(
             f'expected a checkpoint of tensors and training logs, but '
             f'"{filename}" is damaged or holds something else, which could '
-            f'run code when loaded: {error}') from error
+            f'run code when loaded ({reason.split(". ")[0]})') from error
 
 
 def run_distributed_on_cpu() -> None:
