@@ -1,5 +1,5 @@
 """Losses for MMDetection: what training minimises, how testing scores."""
-from typing import Dict, Optional
+from typing import Dict, Optional, Tuple
 
 import torch.nn as nn
 from mmdet.models.losses.utils import weight_reduce_loss
@@ -71,8 +71,8 @@ class EqualizationLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.source = frequency_source
-        mask = _build_tail_mask(frequency_source, frequency_threshold,
-                                tail_ratio, num_images)
+        self.frequency_threshold, mask = _find_tail(
+            frequency_source, frequency_threshold, tail_ratio, num_images)
         # A buffer follows the model to its device; the config rebuilds it,
         # so that no checkpoint carries a second opinion.
         self.register_buffer('tail_mask', mask, persistent=False)
@@ -160,9 +160,9 @@ class EqualizationLoss(nn.Module):
                 f'reduction={self.reduction}, loss_weight={self.loss_weight}')
 
 
-def _build_tail_mask(source: str, threshold: Optional[float],
-                     target_ratio: Optional[float],
-                     num_images: Optional[int]) -> Tensor:
+def _find_tail(source: str, threshold: Optional[float],
+               target_ratio: Optional[float],
+               num_images: Optional[int]) -> Tuple[float, Tensor]:
     counts = load_counts(source)
     frequency = category_frequency(counts, num_images)
     if threshold is None:
@@ -174,4 +174,4 @@ def _build_tail_mask(source: str, threshold: Optional[float],
         f'categories of {source} (frequency < {threshold:.6g}), tail ratio '
         f'{100 * tail_ratio(counts.image_count, mask):.2f} %',
         logger='current')
-    return mask
+    return threshold, mask
