@@ -1,0 +1,63 @@
+"""A tiny data set, and the tools as a user runs them."""
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='session')
+def tiny_root(tmp_path_factory):
+    """A folder with ``data/tiny_lvis``: 60 categories, 40 + 24 images."""
+    root = tmp_path_factory.mktemp('root')
+    make_tiny_lvis(
+        root / 'data/tiny_lvis',
+        num_categories=60,
+        num_train=40,
+        num_val=24,
+        seed=0)
+    return root
+
+
+@pytest.fixture(scope='session')
+def run_tool():
+    """Run ``tools/NAME`` in a process of its own and return its output."""
+
+    def run(name, *args, cwd, check=True, **env):
+        python = [sys.executable] if name.endswith('.py') else []
+        bin_dir = str(Path(sys.executable).parent)
+        done = subprocess.run(
+            [*python, str(ROOT / 'tools' / name), *map(str, args)],
+            cwd=cwd,
+            env={
+                **os.environ, 'PATH': f'{bin_dir}:{os.environ["PATH"]}',
+                **env
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True)
+        if check and done.returncode:
+            raise AssertionError(f'{name} {args}: {done.stdout[-3000:]}')
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def load_tool():
+    """Import ``tools/NAME.py`` as a module."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(
+            f'tools_{name}', ROOT / 'tools' / f'{name}.py')
+        tool = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(tool)
+        return tool
+
+    return load
