@@ -26,7 +26,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip
 # Never in isolation: pip would build mmcv without its operators.
 BUILD_MMCV = MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation \
-  -c constraints.txt
+  -c constraints/$(STACK).txt
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext'
 STAMPS = $(VENV)/.stamps
 
@@ -53,26 +53,26 @@ $(STAMPS)/python:
 	  <= (3, 12))' || { echo "eql_mmdet needs Python 3.10 to 3.12; $(PYTHON)" \
 	  "is another: try make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt pip setuptools wheel ninja psutil
+	$(PIP) install -q -c constraints/$(STACK).txt pip setuptools wheel ninja psutil
 	mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/torch: $(STAMPS)/python
 	@echo "[2/4] $(TORCH)"
-	$(PIP) install -c constraints.txt $(TORCH)
+	$(PIP) install -c constraints/$(STACK).txt $(TORCH)
 	touch $@
 
 $(STAMPS)/mmcv: $(STAMPS)/torch
 	@echo "[3/4] $(MMCV), compiled here: about 10 minutes on 2 cores, once"
-	$(PIP) install -c constraints.txt -e .[$(STACK)-engine]
+	$(PIP) install -c constraints/$(STACK).txt -e .[$(STACK)-engine]
 	$(BUILD_MMCV) $(MMCV)
 	$(HAS_OPS) || $(BUILD_MMCV) --no-cache-dir --force-reinstall --no-deps \
 	  $(MMCV)
 	$(HAS_OPS)
 	touch $@
 
-$(STAMPS)/project: $(STAMPS)/mmcv setup.cfg constraints.txt
+$(STAMPS)/project: $(STAMPS)/mmcv setup.cfg constraints/$(STACK).txt
 	@echo "[4/4] MMDetection ($(STACK)) and eql_mmdet"
-	$(PIP) install -c constraints.txt -e .[$(STACK)-engine,$(STACK),tests]
+	$(PIP) install -c constraints/$(STACK).txt -e .[$(STACK)-engine,$(STACK),tests]
 	$(HAS_OPS)
 	$(BIN)/python -c 'import eql_mmdet; print(eql_mmdet.__version__)'
 	@echo "eql_mmdet is ready in $(VENV)"
