@@ -6,8 +6,7 @@ custom_imports = dict(imports=['eql_mmdet'])
 model = dict(
     # Weights of the caffe kind: BGR, mean only, stride in the 1x1.
     data_preprocessor=dict(
-        mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0],
-        bgr_to_rgb=False),
+        mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False),
     backbone=dict(
         norm_cfg=dict(type='BN', requires_grad=False),
         style='caffe',
@@ -28,6 +27,13 @@ train_dataloader = dict(
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline={{_base_.train_pipeline}},
         backend_args=None))
+val_evaluator = dict(
+    _delete_=True,
+    type='LVISEvalMetric',
+    ann_file='data/lvis_v0.5/annotations/lvis_v0.5_val.json',
+    metric=['bbox', 'segm'],
+    classwise=True)
+test_evaluator = val_evaluator
 
 train_cfg = dict(
     _delete_=True,

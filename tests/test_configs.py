@@ -1,0 +1,115 @@
+"""Every config parses, builds, names its sampler and hides none."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+ROOT = Path(__file__).parents[1] / 'configs'
+CONFIGS = sorted(p for p in ROOT.rglob('*.py') if p.parent.name != '_base_')
+
+
+@pytest.fixture
+def data_dir(tiny_root, tmp_path, monkeypatch):
+    """A working folder in which the data of every config lie."""
+    shutil.copytree(tiny_root / 'data', tmp_path / 'data')
+    coco = tmp_path / 'data/custom/annotations'
+    coco.mkdir(parents=True)
+    text = (tiny_root /
+            'data/tiny_lvis/annotations/tiny_lvis_train.json').read_text()
+    categories = [dict(id=i, name=f'class {i}') for i in range(80)]
+    annotations = [
+        dict(id=100 * i + j, image_id=j, category_id=i, iscrowd=0)
+        for i in range(80) for j in range(i + 1)
+    ]
+    for split in ('train', 'val'):
+        (coco / f'{split}.json').write_text(
+            json.dumps(
+                dict(
+                    categories=categories,
+                    images=[dict(id=i) for i in range(80)],
+                    annotations=annotations)))
+    lvis = tmp_path / 'data/lvis_v0.5/annotations'
+    lvis.mkdir(parents=True)
+    (lvis / 'lvis_v0.5_val.json').write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_config_builds(path, data_dir):
+    cfg = Config.fromfile(path)
+    init_default_scope('mmdet')
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    classes = model.roi_head.bbox_head.num_classes
+    assert model.roi_head.mask_head.num_classes == classes
+    background = 0 if 'eql' in path.name else 1
+    assert model.roi_head.bbox_head.fc_cls.out_features == classes + background
+    METRICS.build(cfg.test_evaluator)
+    if 'quick' in path.parts:
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+        sampler = DATA_SAMPLERS.build(
+            cfg.train_dataloader.sampler,
+            default_args=dict(dataset=dataset, seed=0))
+        assert len(sampler) >= len(dataset) > 0
+        assert len(dataset.metainfo['classes']) == classes
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_config_names_its_sampler_and_hides_none(path):
+    assert 'sampler=dict(' in path.read_text()
+    cfg = Config.fromfile(path)
+    assert 'ClassBalancedDataset' not in cfg.dump()
+    assert cfg.custom_imports.imports == ['eql_mmdet']
+    rfs = cfg.train_dataloader.sampler.type == 'RepeatFactorSampler'
+    assert rfs == ('rfs' in path.name)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_at_most_one_base_is_ours(path):
+
+    def base(file):
+        line, = (
+            line for line in file.read_text().splitlines()
+            if line.startswith('_base_ ='))
+        return line.split("'")[1]
+
+    if not base(path).startswith('mmdet::'):
+        assert base(path.parent / base(path)).startswith('mmdet::')
+
+
+def test_lvis_recipe_is_the_released_one():
+    cfg = Config.fromfile(ROOT / 'eql_r50_fpn_1x_lvis.py')
+    assert cfg.train_cfg.max_iters == 90000
+    assert cfg.param_scheduler[1].milestones == [60000, 80000]
+    assert (cfg.param_scheduler[0].end,
+            cfg.param_scheduler[0].start_factor) == (1000, 0.001)
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.momentum,
+            optimizer.weight_decay) == ('SGD', 0.02, 0.9, 1e-4)
+    head, test = cfg.model.roi_head.bbox_head, cfg.model.test_cfg.rcnn
+    assert head.loss_cls.frequency_threshold == 1.77e-3
+    assert head.num_classes == 1230
+    assert (test.score_thr, test.max_per_img) == (1e-4, 300)
+    assert cfg.train_dataloader.batch_size * 8 == 16
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert not cfg.model.train_cfg.rcnn.assigner.match_low_quality
+    assert cfg.train_dataloader.dataset.type == 'LVISV05Dataset'
+
+
+def test_caffe_normalisation_is_bgr_minus_the_mean():
+    cfg = Config.fromfile(ROOT / 'baseline_r50_fpn_1x_lvis.py')
+    init_default_scope('mmdet')
+    processor = MODELS.build(cfg.model.data_preprocessor)
+    image = torch.tensor([10., 20., 30.])[:, None, None].expand(3, 32, 32)
+    batch = processor(dict(inputs=[image.byte()], data_samples=None))
+    np.testing.assert_allclose(
+        batch['inputs'][0, :, 0, 0],
+        np.array([10., 20., 30.]) - [103.53, 116.28, 123.675],
+        rtol=1e-5)
