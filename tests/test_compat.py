@@ -88,8 +88,9 @@ def test_checkpoints_with_other_types_are_refused(tmp_path, attack):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize('content', [b'', b'no checkpoint',
-                                     pickle.dumps([1, 2])[:-3]])
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'no checkpoint', pickle.dumps([1, 2])[:-3]])
 def test_damaged_checkpoints_are_named(tmp_path, content):
     path = tmp_path / 'damaged.pth'
     path.write_bytes(content)

@@ -47,8 +47,9 @@ def test_version_assertion_of_mmdet_becomes_a_sentence(monkeypatch):
         return import_module(name)
 
     monkeypatch.setattr(host.importlib, 'import_module', refuse)
-    monkeypatch.setattr(host, '_version', lambda name: '2.1.0'
-                        if name in ('mmcv', 'torch') else '0.10.7')
+    monkeypatch.setattr(
+        host, '_version', lambda name: '2.1.0'
+        if name in ('mmcv', 'torch') else '0.10.7')
     with pytest.raises(ImportError, match='mmdet .*MMCV==2.2.0 is used'):
         host.check_host()
 

@@ -50,7 +50,9 @@ def frequency_group(image_count: int) -> str:
         ``'r'`` up to 10 images, ``'c'`` up to 100, else ``'f'``.
     """
     rare, common = GROUP_BOUNDS
-    return 'r' if image_count <= rare else 'c' if image_count <= common else 'f'
+    if image_count <= rare:
+        return 'r'
+    return 'c' if image_count <= common else 'f'
 
 
 def count_annotations(dataset: dict, source: str) -> CategoryCounts:
@@ -95,7 +97,8 @@ def count_annotations(dataset: dict, source: str) -> CategoryCounts:
                          minlength=len(row)).astype(np.int64)
     return CategoryCounts(
         source=source,
-        num_images=len({image for _, image in pairs}),
+        num_images=len({image
+                        for _, image in pairs}),
         ids=tuple(row),
         names=tuple(str(c.get('name', c['id'])) for c in categories),
         groups=tuple(
@@ -145,8 +148,7 @@ def _parse_table(text: str, source: str) -> CategoryCounts:
     lines = text.splitlines()
     header = [line[1:].strip() for line in lines if line.startswith('#')]
     num_images = [
-        line.split(':')[1] for line in header
-        if line.startswith('num_images:')
+        line.split(':')[1] for line in header if line.startswith('num_images:')
     ]
     rows = list(
         csv.DictReader(line for line in lines if not line.startswith('#')))
@@ -185,6 +187,5 @@ def format_counts(counts: CategoryCounts) -> str:
         name = fields[1]
         if any(mark in name for mark in ',"\n'):
             name = '"' + name.replace('"', '""').replace('\n', ' ') + '"'
-        lines.append(','.join(
-            [str(fields[0]), name, *map(str, fields[2:])]))
+        lines.append(','.join([str(fields[0]), name, *map(str, fields[2:])]))
     return '\n'.join(lines) + '\n'

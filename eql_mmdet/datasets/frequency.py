@@ -36,8 +36,9 @@ def category_frequency(counts: CategoryCounts,
     """
     total = counts.num_images if num_images is None else num_images
     empty = [
-        f'{name} (id {id_})' for name, id_, n in zip(
-            counts.names, counts.ids, counts.image_count) if n < 1
+        f'{name} (id {id_})'
+        for name, id_, n in zip(counts.names, counts.ids, counts.image_count)
+        if n < 1
     ]
     if empty:
         raise ValueError(
@@ -114,8 +115,7 @@ def threshold_for_tail_ratio(frequency: Tensor, image_count: np.ndarray,
             of the rarest categories.
     """
     if not 0 < target <= 1:
-        raise ValueError(
-            f'expected a tail ratio in (0, 1], but got {target}')
+        raise ValueError(f'expected a tail ratio in (0, 1], but got {target}')
     levels, inverse = np.unique(frequency.numpy(), return_inverse=True)
     share = np.bincount(inverse, weights=image_count) / image_count.sum()
     ratio = np.cumsum(share)
@@ -168,8 +168,8 @@ def tail_table(counts: CategoryCounts) -> List[TailRow]:
         mask = tail_mask(frequency, threshold).bool().tolist()
         tail = [group for group, inside in zip(counts.groups, mask) if inside]
         rows.append(
-            TailRow(threshold, tail_ratio(counts.image_count, mask),
-                    len(tail), [tail.count(group) for group in 'rcf']))
+            TailRow(threshold, tail_ratio(counts.image_count, mask), len(tail),
+                    [tail.count(group) for group in 'rcf']))
     return rows
 
 

@@ -81,4 +81,3 @@ def check_loss_contract(loss: nn.Module, num_classes: int) -> None:
             f'EQLBBoxHead expects one sigmoid output for each of its '
             f'{num_classes} categories, but {name} wants {channels} '
             f'channels; use the host\'s Shared2FCBBoxHead for it')
-

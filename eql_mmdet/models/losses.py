@@ -10,8 +10,7 @@ from torch import Tensor
 from ..datasets.category_counts import load_counts
 from ..datasets.frequency import (category_frequency, tail_mask, tail_ratio,
                                   threshold_for_tail_ratio)
-from .functional import (equalization_loss, foreground_accuracy,
-                         sigmoid_scores)
+from .functional import equalization_loss, foreground_accuracy, sigmoid_scores
 
 REDUCTIONS = ('none', 'mean', 'sum')
 
@@ -71,8 +70,9 @@ class EqualizationLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.source = frequency_source
-        self.frequency_threshold, mask = _find_tail(
-            frequency_source, frequency_threshold, tail_ratio, num_images)
+        self.frequency_threshold, mask = _find_tail(frequency_source,
+                                                    frequency_threshold,
+                                                    tail_ratio, num_images)
         # A buffer follows the model to its device; the config rebuilds it,
         # so that no checkpoint carries a second opinion.
         self.register_buffer('tail_mask', mask, persistent=False)

@@ -5,18 +5,20 @@ import numpy as np
 import pytest
 
 from eql_mmdet.datasets.category_counts import (count_annotations,
-                                                format_counts,
-                                                frequency_group, load_counts)
+                                                format_counts, frequency_group,
+                                                load_counts)
 
 
 @pytest.fixture
 def coco():
+
     def annotation(i, image, category, iscrowd=0):
         return dict(
             id=i, image_id=image, category_id=category, iscrowd=iscrowd)
 
     return dict(
-        categories=[dict(id=7, name='dog, big'), dict(id=3, name='cat')],
+        categories=[dict(id=7, name='dog, big'),
+                    dict(id=3, name='cat')],
         images=[dict(id=i) for i in range(5)],
         annotations=[
             annotation(1, 0, 7),
@@ -66,8 +68,8 @@ def test_packaged_tables_hold_the_facts_of_lvis(table, images, groups, total):
     counts = load_counts(table)
     assert counts.num_images == images
     assert {g: counts.groups.count(g) for g in 'rcf'} == groups
-    assert [frequency_group(n) for n in counts.image_count] == list(
-        counts.groups)
+    assert [frequency_group(n)
+            for n in counts.image_count] == list(counts.groups)
     assert list(counts.ids) == list(range(1, len(counts.ids) + 1))
     assert total is None or counts.image_count.sum() == total
 

@@ -8,8 +8,8 @@ from mmengine.runner import Runner
 from eql_mmdet.datasets import samplers
 
 IMAGES = [[0]] * 60 + [[0, 1]] * 6 + [[2, 0, 2]] + [[]] * 3
-FACTORS = [1.] * 60 + [np.sqrt(.5 / (6 / 70))] * 6 + [np.sqrt(.5 * 70)
-                                                      ] + [1.] * 3
+FACTORS = [1.] * 60 + [np.sqrt(.5 /
+                               (6 / 70))] * 6 + [np.sqrt(.5 * 70)] + [1.] * 3
 
 
 class ListDataset(torch.utils.data.Dataset):

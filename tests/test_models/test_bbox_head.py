@@ -60,8 +60,8 @@ def test_prior_prob_sets_the_first_scores(loss_cls):
 @pytest.mark.parametrize('layout', [
     dict(),
     dict(num_shared_fcs=1, num_shared_convs=2, conv_out_channels=8),
-    dict(num_shared_fcs=0, num_cls_fcs=1, num_reg_convs=1,
-         conv_out_channels=8),
+    dict(
+        num_shared_fcs=0, num_cls_fcs=1, num_reg_convs=1, conv_out_channels=8),
     dict(cls_predictor_cfg=dict(type='NormedLinear')),
 ])
 def test_layouts_of_the_host_work(loss_cls, layout):
@@ -104,8 +104,7 @@ def test_test_time_scores_are_sigmoids(loss_cls):
         batch_img_metas=[dict(img_shape=(40, 40))],
         rcnn_test_cfg=cfg)
     assert result.labels.tolist() == [0, 3]
-    torch.testing.assert_close(result.scores,
-                               torch.tensor([3., 1.]).sigmoid())
+    torch.testing.assert_close(result.scores, torch.tensor([3., 1.]).sigmoid())
     torch.testing.assert_close(result.bboxes, rois[:, 1:])
 
 

@@ -13,8 +13,9 @@ K = 6
 @pytest.fixture
 def model(tmp_path):
     path = tmp_path / 'counts.csv'
-    rows = [f'{i},c{i},f,{n},{n}' for i, n in enumerate([1, 2, 50, 60, 70, 80])
-            ]
+    rows = [
+        f'{i},c{i},f,{n},{n}' for i, n in enumerate([1, 2, 50, 60, 70, 80])
+    ]
     path.write_text('# num_images: 100\n'
                     'id,name,frequency,image_count,instance_count\n' +
                     '\n'.join(rows))

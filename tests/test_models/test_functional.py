@@ -146,8 +146,8 @@ def test_loss_compiles_without_a_graph_break(batch):
     logits, tail = logits.float(), tail.float()
     compiled = torch.compile(equalization_loss, fullgraph=True)
     a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss, expected = compiled(a, labels, tail), equalization_loss(
-        b, labels, tail)
+    loss, expected = compiled(a, labels,
+                              tail), equalization_loss(b, labels, tail)
     torch.testing.assert_close(loss, expected)
     loss.sum().backward()
     expected.sum().backward()
@@ -184,6 +184,6 @@ def test_accuracy_counts_foreground_rois_only():
 
 @pytest.mark.parametrize('rois', [0, 2])
 def test_accuracy_without_foreground_is_zero(rois):
-    accuracy = foreground_accuracy(torch.zeros(rois, 3), torch.full((rois, ),
-                                                                    3))
+    accuracy = foreground_accuracy(
+        torch.zeros(rois, 3), torch.full((rois, ), 3))
     assert accuracy.item() == 0

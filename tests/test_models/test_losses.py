@@ -14,7 +14,9 @@ R, K = 16, 5
 @pytest.fixture
 def counts_file(tmp_path):
     path = tmp_path / 'counts.csv'
-    rows = ['1,a,r,1,1', '2,b,f,80,99', '3,c,r,3,3', '4,d,c,40,41', '5,e,r,2,9']
+    rows = [
+        '1,a,r,1,1', '2,b,f,80,99', '3,c,r,3,3', '4,d,c,40,41', '5,e,r,2,9'
+    ]
     path.write_text('# num_images: 100\n'
                     'id,name,frequency,image_count,instance_count\n' +
                     '\n'.join(rows) + '\n')
@@ -54,8 +56,9 @@ def test_without_tail_equals_the_sigmoid_loss_of_the_host(counts_file, batch):
     host = CrossEntropyCustomLoss(use_sigmoid=True, num_classes=K)
     a, b = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     weight = torch.linspace(0, 2, R)
-    loss = build(counts_file, frequency_threshold=0., loss_weight=0.7)(
-        a, labels, weight, avg_factor=R)
+    loss = build(
+        counts_file, frequency_threshold=0., loss_weight=0.7)(
+            a, labels, weight, avg_factor=R)
     expected = 0.7 * host(b, labels, weight, avg_factor=R)
     loss.backward()
     expected.backward()
@@ -149,8 +152,10 @@ def test_build_logs_protected_categories_and_tail_ratio(monkeypatch):
 ])
 def test_wrong_settings_are_named(counts_file, settings, message):
     with pytest.raises(ValueError, match=message):
-        build(**{'source': settings.pop('frequency_source', counts_file),
-                 **settings})
+        build(**{
+            'source': settings.pop('frequency_source', counts_file),
+            **settings
+        })
 
 
 def test_wrong_number_of_categories_names_both_sides(counts_file):
