@@ -12,7 +12,7 @@ from eql_mmdet.datasets import tiny_lvis
 from eql_mmdet.datasets.category_counts import load_counts
 from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
 from eql_mmdet.datasets.tiny_plan import image_counts
-from eql_mmdet.datasets.tiny_scene import COLOURS
+from eql_mmdet.datasets.tiny_scene import COLOURS, draw_scene
 
 SETTINGS = dict(num_categories=30, num_train=120, num_val=60, seed=7)
 SMALL = dict(num_categories=12, num_train=40, num_val=10, seed=0)
@@ -138,6 +138,47 @@ def test_what_an_image_says_of_categories_is_consistent(data):
         silent += len(set(names) - negative - positive)
     assert silent > 0.3 * 30 * len(data['images'])
     assert any(i['not_exhaustive_category_ids'] for i in data['images'])
+
+
+def test_the_annotation_says_nothing_false_of_what_is_drawn(
+        tmp_path, monkeypatch):
+    drawn = []
+
+    def record(looks, *args):
+        drawn.append(Counter('_'.join(look) for look in looks))
+        return draw_scene(looks, *args)
+
+    monkeypatch.setattr(tiny_lvis, 'draw_scene', record)
+    make_tiny_lvis(tmp_path, **SMALL)
+    images = [i for s in ('train', 'val') for i in statements(tmp_path, s)]
+    assert len(images) == len(drawn)
+    unmentioned = 0
+    for shown, (annotated, in_part, negative) in zip(drawn, images):
+        assert not negative & set(shown)
+        for name, number in shown.items():
+            if name in in_part:
+                assert 0 < annotated[name] < number
+            else:
+                assert annotated[name] in (0, number)
+                unmentioned += annotated[name] == 0
+    assert unmentioned > 0
+    assert any(in_part for _, in_part, _ in images)
+
+
+def statements(folder, split):
+    """Annotated objects, categories in part and negative of every image."""
+    data = read(folder, split)
+    names = {c['id']: c['name'] for c in data['categories']}
+    annotated = defaultdict(Counter)
+    for annotation in data['annotations']:
+        name = names[annotation['category_id']]
+        annotated[annotation['image_id']][name] += 1
+    for image in data['images']:
+        yield (annotated[image['id']],
+               *({names[i]
+                  for i in image[key]}
+                 for key in ('not_exhaustive_category_ids',
+                             'neg_category_ids')))
 
 
 def test_every_category_is_checked_somewhere_and_nowhere_in_all(data):
