@@ -5,7 +5,7 @@ custom_imports = dict(imports=['eql_mmdet'])
 randomness = dict(seed=0)
 
 num_classes = 60
-channels = 64
+channels = 48
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(mean=[128.0] * 3, std=[64.0] * 3),
@@ -26,9 +26,8 @@ model = dict(
     rpn_head=dict(
         in_channels=channels,
         feat_channels=channels,
-        # Objects are 10 to 90 px wide.
-        anchor_generator=dict(
-            scales=[5], ratios=[1.0], strides=[4, 8, 16, 32])),
+        # Objects are 10 to 100 px wide.
+        anchor_generator=dict(scales=[5], strides=[4, 8, 16, 32])),
     roi_head=dict(
         bbox_roi_extractor=dict(
             roi_layer=dict(sampling_ratio=1),
@@ -56,7 +55,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=300, max_per_img=200),
-        rcnn=dict(sampler=dict(num=48))),
+        rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(
         rpn=dict(nms_pre=300, max_per_img=200),
         rcnn=dict(score_thr=0.001, max_per_img=100)))
@@ -79,7 +78,9 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=16,
-    num_workers=1,
+    # A worker would take turns with the two threads that compute.
+    num_workers=0,
+    persistent_workers=False,
     batch_sampler=None,
     dataset=dict(
         _delete_=True,
@@ -91,7 +92,8 @@ train_dataloader = dict(
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=8,
-    num_workers=1,
+    num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         type='LVISFormatDataset',
         data_root=data_root,
@@ -109,7 +111,7 @@ test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=12, val_interval=12)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01),
+    optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
