@@ -1,0 +1,104 @@
+"""The five-line config of the README trains and tests on a COCO-format set."""
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = ('disc', 'bar', 'dot')
+
+
+def five_lines():
+    blocks = re.findall(r'```python\n(.*?)```',
+                        (ROOT / 'README.md').read_text(), re.S)
+    block, = (block for block in blocks if 'coco_format' in block)
+    lines = block.strip().splitlines()
+    assert len(lines) == 5
+    return block.replace("'configs/", f"'{ROOT}/configs/")
+
+
+def write_split(root, split, labels):
+    """Write one image with one square per label; ids 10, 20, 30."""
+    (root / split).mkdir(parents=True)
+    (root / 'annotations').mkdir(exist_ok=True)
+    images, annotations = [], []
+    for i, image_labels in enumerate(labels):
+        canvas = np.full((96, 96, 3), 90, np.uint8)
+        for slot, label in enumerate(image_labels):
+            x, y, side = 8 + 40 * (slot % 2), 8 + 40 * (slot // 2), 32
+            cv2.rectangle(canvas, (x, y), (x + side, y + side),
+                          (80 * label, 40, 250 - 80 * label), -1)
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=i,
+                    category_id=10 * (label + 1),
+                    bbox=[x, y, side, side],
+                    area=side * side,
+                    iscrowd=0,
+                    segmentation=[[
+                        x, y, x + side, y, x + side, y + side, x, y + side
+                    ]]))
+        cv2.imwrite(str(root / split / f'{i}.png'), canvas)
+        images.append(dict(id=i, file_name=f'{i}.png', width=96, height=96))
+    categories = [dict(id=10 * (k + 1), name=n) for k, n in enumerate(NAMES)]
+    (root / 'annotations' / f'{split}.json').write_text(
+        json.dumps(
+            dict(
+                images=images, annotations=annotations,
+                categories=categories)))
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A user's folder: ``data/custom`` and a config of five lines."""
+    custom = tmp_path / 'data/custom'
+    write_split(custom, 'train', [[0, 1]] * 5 + [[0, 1, 2]])
+    write_split(custom, 'val', [[0, 1, 2]])
+    (tmp_path / 'mine.py').write_text(five_lines())
+    return tmp_path
+
+
+def test_five_line_config_trains_and_tests(project, run_tool):
+    small = [
+        '--cfg-options', 'model.backbone.init_cfg=None',
+        'train_cfg.max_epochs=1', 'default_hooks.logger.interval=1',
+        'train_dataloader.dataset.pipeline.2.scale=(96,96)',
+        'val_dataloader.dataset.pipeline.1.scale=(96,96)',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False'
+    ]
+    output = run_tool('train.py', 'mine.py', *small, cwd=project)
+    # dot is in 1 of 13 (image, category) pairs: 7.69 %, the largest tail
+    # that is not above the config's tail_ratio of 0.1.
+    assert re.search(r'protects 1 of 3 categories .* tail ratio 7.69 %',
+                     output)
+    assert len(re.findall(r'loss_cls: [\d.]+', output)) == 3
+    assert 'coco/segm_mAP:' in output
+    assert (project / 'work_dirs/mine/epoch_1.pth').is_file()
+
+
+def test_counts_of_the_custom_set_are_written_and_read(project, load_tool,
+                                                       monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    main = load_tool('count_classes').main
+    ann, out = 'data/custom/annotations/train.json', 'counts.csv'
+    main([ann, '--out', out])
+    output = capsys.readouterr().out
+    assert '3 categories, 6 images with annotations, 13 instances' in output
+    assert re.search(r'0\.0769 +1 +\(1 / 0 / 0\)', output)
+    assert (project / out).read_text().splitlines() == [
+        '# num_images: 6', 'id,name,frequency,image_count,instance_count',
+        '10,disc,r,6,6', '20,bar,r,6,6', '30,dot,r,1,1'
+    ]
+    main([out])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        line for line in output.splitlines()[1:] if 'written' not in line
+    ]
+    with pytest.raises(FileExistsError, match='already there'):
+        main([ann, '--out', out])
+    with pytest.raises(ValueError, match='end in .csv'):
+        main([ann, '--out', 'counts.txt'])

@@ -1,0 +1,41 @@
+"""The demo in small: everything it promises is in its folder."""
+import re
+
+import cv2
+import pytest
+
+from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+
+
+@pytest.fixture
+def demo(load_tool, tmp_path, monkeypatch):
+    """The demo on 40 images and one epoch, in a folder of its own."""
+    tool = load_tool('demo')
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{tool.ROOT / tool.CONFIG}'\n"
+                      "train_cfg = dict(max_epochs=1)\n")
+    monkeypatch.setattr(tool, 'CONFIG', str(config))
+    monkeypatch.setattr(tool, 'ROOT', tmp_path)
+    monkeypatch.setattr(
+        tool, 'make_tiny_lvis', lambda out, **_: make_tiny_lvis(
+            out, num_categories=60, num_train=40, num_val=24, seed=0))
+    monkeypatch.chdir(tmp_path)
+    return tool
+
+
+def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):
+    demo.main(['--out', str(tmp_path / 'demo')])
+    out = tmp_path / 'demo'
+    table = (out / 'table.md').read_text()
+    assert re.search(r'\| +\| AP \| AP50 \| APr \| APc \| APf \|', table)
+    assert (out / 'epoch_1.pth').is_file()
+    for name in ('frequency.png', 'predictions.png'):
+        picture = cv2.imread(str(out / name))
+        assert picture.shape[0] > 300 and picture.std() > 10
+    printed = capsys.readouterr().out
+    assert table in printed
+    command = re.search(r'tools/test.py (\S+) (\S+)', printed)
+    assert (tmp_path / command[2]).is_file()
+    # A second call finds the model trained and only evaluates it again.
+    demo.main(['--out', str(tmp_path / 'demo')])
+    assert (out / 'table.md').read_text() == table
