@@ -1,0 +1,163 @@
+"""Masks as compressed RLE bytes, the form the LVIS evaluators read."""
+from typing import Any, List, Sequence, Tuple
+
+import numpy as np
+import pycocotools.mask as mask_utils
+import torch
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Encode one mask; the bytes are those of ``pycocotools.mask.encode``.
+
+    Only the columns that hold the object are read in column order, which is
+    what makes it several times faster: most objects are small.
+
+    Args:
+        mask: (height, width) boolean array.
+
+    Returns:
+        The compressed counts.
+    """
+    height, width = mask.shape
+    columns = np.flatnonzero(mask.any(axis=0))
+    left, right = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
+    # A zero before and behind makes every run of ones begin and end.
+    pixels = np.zeros((right - left) * height + 2, dtype=bool)
+    pixels[1:-1].reshape(right - left, height)[...] = mask[:, left:right].T
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + left * height
+    counts = np.diff(edges, prepend=0, append=height * width)
+    if counts[-1] == 0 and len(counts) > 1:
+        counts = counts[:-1]
+    rle = dict(size=[height, width], counts=counts.tolist())
+    return mask_utils.frPyObjects(rle, height, width)['counts']
+
+
+def encode_rows(masks: Any, rows: np.ndarray, size: Tuple[int, int],
+                image_id: int) -> List[bytes]:
+    """Encode the chosen masks of one image.
+
+    Args:
+        masks: (n, height, width) boolean or 0/1 tensor or array, on any
+            device, or n RLE dicts (then they are only checked).
+        rows: (m,) indices of the masks to encode.
+        size: (height, width) of the image in the annotation file.
+        image_id: For messages.
+
+    Returns:
+        m compressed counts.
+
+    Raises:
+        TypeError: If the masks are not boolean, integers or RLE dicts.
+        ValueError: If they do not have the size of the image, or an RLE is
+            damaged.
+    """
+    if not isinstance(masks, (torch.Tensor, np.ndarray)):
+        return _read_rles([masks[row] for row in rows], size, image_id)
+    if tuple(masks.shape[1:]) != size:
+        raise ValueError(
+            f'masks of image {image_id} must have its size (height, width) '
+            f'{size}, but have {tuple(masks.shape[1:])}; predict at the '
+            f'original size, or check ann_file')
+    if isinstance(masks, torch.Tensor):
+        if masks.device.type != 'cpu':  # only what is wanted leaves it
+            masks = masks[torch.from_numpy(rows).to(masks.device)]
+            rows = np.arange(len(rows))
+        masks = masks.detach().cpu().numpy()
+    if masks.dtype.kind not in 'bui':
+        raise TypeError(f'masks of image {image_id} must be boolean or 0/1 '
+                        f'integers, but are {masks.dtype}; threshold them')
+    return [encode_mask(masks[row].astype(bool, copy=False)) for row in rows]
+
+
+def rle_dicts(counts: Sequence[bytes], sizes: np.ndarray) -> List[dict]:
+    """Wrap RLE bytes as the evaluators want them.
+
+    Args:
+        counts: n compressed counts.
+        sizes: (n, 2) height and width.
+
+    Returns:
+        n dicts with ``size`` and ``counts``.
+    """
+    return [
+        dict(size=size, counts=rle)
+        for size, rle in zip(sizes.tolist(), counts)
+    ]
+
+
+def rle_pixels(counts: Sequence[bytes]) -> np.ndarray:
+    """Count the pixels that compressed RLEs describe, zeros and ones.
+
+    ``pycocotools`` reads a damaged RLE without complaint, leaving part of
+    the mask undefined. A whole one describes height x width pixels.
+
+    Args:
+        counts: n compressed counts.
+
+    Returns:
+        (n,) pixels; -1 where the bytes cannot be RLE.
+    """
+    lengths = np.array([len(rle) for rle in counts], dtype=np.int64)
+    code = np.frombuffer(b''.join(counts), dtype=np.uint8).astype(np.int64)
+    owner = np.repeat(np.arange(len(counts)), lengths)
+    code = code - 48
+    # Six bits a byte: five of the number, lowest first, and "goes on".
+    ends = (code & 32) == 0
+    first = np.ones(len(code), dtype=bool)
+    first[1:] = ends[:-1]
+    start = np.maximum.accumulate(np.where(first, np.arange(len(code)), 0))
+    shift = 5 * (np.arange(len(code)) - start)
+    value = (code & 31) << np.minimum(shift, 55)
+    value -= np.where(ends & (code & 16 > 0), 32 << np.minimum(shift, 55), 0)
+    number = np.cumsum(first) - 1
+    numbers = np.bincount(number, value, number.max(initial=-1) + 1)
+    return _sum_counts(numbers, owner[first], len(counts),
+                       _bad_bytes(code, ends, owner, lengths))
+
+
+def _bad_bytes(code: np.ndarray, ends: np.ndarray, owner: np.ndarray,
+               lengths: np.ndarray) -> np.ndarray:
+    bad = np.zeros(len(lengths), dtype=bool)
+    bad[owner[(code < 0) | (code > 63)]] = True
+    last = np.cumsum(lengths) - 1
+    bad |= (lengths == 0)
+    bad[lengths > 0] |= ~ends[last[lengths > 0]]
+    return bad
+
+
+def _sum_counts(numbers: np.ndarray, owner: np.ndarray, total: int,
+                bad: np.ndarray) -> np.ndarray:
+    """Sum counts that are stored, from the fourth on, as differences."""
+    size = np.bincount(owner, minlength=total)
+    begin = np.cumsum(size) - size
+    position = np.arange(len(numbers)) - begin[owner]
+    # A number is part of its own count and of every second one behind it.
+    repeats = np.where(position == 0, 1, (size[owner] - 1 - position) // 2 + 1)
+    pixels = np.bincount(owner, numbers * repeats, total).astype(np.int64)
+    pixels[bad] = -1
+    return pixels
+
+
+def _read_rles(rles: List[Any], size: Tuple[int, int],
+               image_id: int) -> List[bytes]:
+    counts = [_read_rle(rle, size, image_id) for rle in rles]
+    if counts and (rle_pixels(counts) != size[0] * size[1]).any():
+        raise ValueError(f'a mask of image {image_id} is a damaged RLE: it '
+                         f'does not describe {size[0]} x {size[1]} pixels; '
+                         f'write the predictions again')
+    return counts
+
+
+def _read_rle(rle: Any, size: Tuple[int, int], image_id: int) -> bytes:
+    if not isinstance(rle, dict) or not {'size', 'counts'} <= set(rle):
+        raise TypeError(f'masks of image {image_id} must be tensors or RLE '
+                        f'dicts with "size" and "counts", but one is '
+                        f'{rle!r:.80}')
+    if tuple(rle['size']) != size:
+        raise ValueError(f'masks of image {image_id} must have its size '
+                         f'(height, width) {size}, but one has '
+                         f'{tuple(rle["size"])}; check ann_file')
+    counts = rle['counts']
+    if isinstance(counts, list):
+        counts = mask_utils.frPyObjects(rle, *size)['counts']
+    return counts.encode() if isinstance(counts, str) else bytes(counts)

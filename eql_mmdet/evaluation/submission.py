@@ -1,0 +1,59 @@
+"""Detections as the LVIS server wants them."""
+import json
+from typing import Iterator, List
+
+import numpy as np
+
+from .detections import columns_of
+from .masks import rle_dicts
+from .results import ImageResult
+
+
+def submission(results: List[ImageResult],
+               with_masks: bool) -> Iterator[List[dict]]:
+    """Write detections as the LVIS server wants them, image by image.
+
+    Boxes are left out of mask results: with them the official evaluator
+    takes the area of the box for that of the mask.
+
+    Args:
+        results: One result an image, with every detection.
+        with_masks: Whether to write masks or boxes.
+
+    Yields:
+        The detections of one image.
+    """
+    for item in results:
+        columns = columns_of([item], [np.arange(len(item.uses))], with_masks)
+        shapes = dict(bbox=columns.boxes.tolist())
+        if with_masks:
+            rles = rle_dicts([m.decode() for m in columns.masks],
+                             columns.sizes)
+            shapes = dict(segmentation=rles)
+        (name, values), = shapes.items()
+        yield [{
+            'image_id': item.image_id,
+            'category_id': category,
+            name: value,
+            'score': score
+        } for category, value, score in zip(columns.category_ids.tolist(),
+                                            values, columns.scores.tolist())]
+
+
+def write_submission(path: str, results: List[ImageResult],
+                     with_masks: bool) -> None:
+    """Write a submission file, one image in memory at a time.
+
+    Args:
+        path: The json file.
+        results: One result an image, with every detection.
+        with_masks: Whether to write masks or boxes.
+    """
+    with open(path, 'w') as file:
+        file.write('[')
+        separator = ''
+        for image in submission(results, with_masks):
+            for item in image:
+                file.write(separator + json.dumps(item))
+                separator = ',\n'
+        file.write(']\n')
