@@ -9,24 +9,20 @@ import json
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Dict, List, Sequence, Union
 
 import cv2
 import numpy as np
 import shapely
 
-from .category_counts import GROUP_BOUNDS
-from .tiny_plan import (Content, choose_content, choose_looks, image_counts,
-                        plan_images)
+from .tiny_plan import Content, choose_content, choose_looks, plan_images
 from .tiny_scene import Look, draw_scene
+from .tiny_settings import Settings
 
 __all__ = ['TinyLVIS', 'make_tiny_lvis']
 
-VERSION = '1'  # raise it when the same settings give other bytes
 SPLITS = ('train', 'val')
-FULL_SIZE = 400  # train images below which the bounds of groups shrink
 UNCHECKED = 0.3  # share of val images with objects that nobody looked for
 
 
@@ -83,7 +79,7 @@ def make_tiny_lvis(out_dir: Union[str, os.PathLike],
             with other settings.
         ValueError: If a number is not an integer, or out of its range.
     """
-    settings = _Settings(num_categories, num_train, num_val, image_size, seed)
+    settings = Settings(num_categories, num_train, num_val, image_size, seed)
     folder = Path(out_dir)
     _claim(folder, settings)
     written = not _is_complete(folder, settings)
@@ -102,59 +98,6 @@ def make_tiny_lvis(out_dir: Union[str, os.PathLike],
         written=written)
 
 
-@dataclass(frozen=True)
-class _Settings:
-    num_categories: int
-    num_train: int
-    num_val: int
-    image_size: int
-    seed: int
-    version: str = VERSION
-
-    def __post_init__(self) -> None:
-        _check('num_categories', self.num_categories, 12, 1230)
-        few = -(-self.num_categories // 5)
-        _check('num_train', self.num_train, max(40, 2 * few), 10**6 - 1)
-        _check('num_val', self.num_val, max(10, few), 10**6 - 1)
-        _check('image_size', self.image_size, 64, 1024)
-        _check('seed', self.seed, 0, 2**63 - 1)
-
-    def num_images(self, split: str) -> int:
-        return self.num_train if split == 'train' else self.num_val
-
-    def group_bounds(self) -> Tuple[float, float]:
-        """Most train images of a rare, and of a common category."""
-        scale = min(1.0, self.num_train / FULL_SIZE)
-        return GROUP_BOUNDS[0] * scale, GROUP_BOUNDS[1] * scale
-
-    def group(self, image_count: int) -> str:
-        rare, common = self.group_bounds()
-        return ('r' if image_count <= rare else
-                'c' if image_count <= common else 'f')
-
-    def image_counts(self, split: str) -> np.ndarray:
-        """(K,) images with each category, the most frequent first."""
-        number, num_images = self.num_categories, self.num_images(split)
-        if split == 'train':
-            # Above the bound of common, or nothing would be frequent.
-            least = min(0.6, 1.25 * self.group_bounds()[1] / num_images)
-            return image_counts(number, num_images, 1, (0.6, least))
-        # More even than train, or the AP of rare categories would be noise.
-        last = int(np.clip(3 * num_images / number, 1, 5))
-        return image_counts(number, num_images, last, (0.3, last / num_images))
-
-    def rng(self, *key: int) -> np.random.Generator:
-        """A generator of its own for every use: order does not matter."""
-        return np.random.default_rng(
-            np.random.SeedSequence(self.seed, spawn_key=key))
-
-
-def _check(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, Integral) or not low <= value <= high:
-        raise ValueError(f'expected {name} to be an integer from {low} to '
-                         f'{high} with the other settings, got {value!r}')
-
-
 def _annotation_file(folder: Path, split: str) -> Path:
     return folder / 'annotations' / f'tiny_lvis_{split}.json'
 
@@ -170,7 +113,7 @@ def _save_json(path: Path, data: dict) -> None:
     os.replace(partial, path)
 
 
-def _claim(folder: Path, settings: _Settings) -> None:
+def _claim(folder: Path, settings: Settings) -> None:
     """Make sure that the folder is ours, or take it if it is free."""
     path = folder / 'tiny_lvis.json'
     mend = 'delete it or choose another folder'
@@ -189,14 +132,14 @@ def _claim(folder: Path, settings: _Settings) -> None:
     _save_json(path, asdict(settings))
 
 
-def _is_complete(folder: Path, settings: _Settings) -> bool:
+def _is_complete(folder: Path, settings: Settings) -> bool:
     return all(
         _annotation_file(folder, split).exists() and all(
             (folder / split / _file_name(i + 1)).exists()
             for i in range(settings.num_images(split))) for split in SPLITS)
 
 
-def _write(folder: Path, settings: _Settings) -> None:
+def _write(folder: Path, settings: Settings) -> None:
     for split in SPLITS:
         # As long as they are there, the images count as whole.
         _annotation_file(folder, split).unlink(missing_ok=True)
@@ -227,7 +170,7 @@ def _write(folder: Path, settings: _Settings) -> None:
 
 
 def _draw_split(folder: Path, split: str, looks: Sequence[Look],
-                ids: np.ndarray, settings: _Settings) -> dict:
+                ids: np.ndarray, settings: Settings) -> dict:
     """Write the images of a split; return its images and annotations."""
     (folder / split).mkdir(exist_ok=True)
     key = SPLITS.index(split)
@@ -264,7 +207,7 @@ def _save_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def _image(image_id: int, split: str, content: Content, ids: np.ndarray,
-           settings: _Settings) -> dict:
+           settings: Settings) -> dict:
     name = _file_name(image_id)
     return dict(
         id=image_id,
@@ -290,7 +233,7 @@ def _outline(parts: Sequence[shapely.Polygon]) -> dict:
 
 
 def _describe(names: Sequence[str], ids: np.ndarray, train: Sequence[dict],
-              settings: _Settings) -> List[dict]:
+              settings: Settings) -> List[dict]:
     """Count the train annotations; return the categories, in order of id."""
     instances = Counter(a['category_id'] for a in train)
     pairs = {(a['category_id'], a['image_id']) for a in train}

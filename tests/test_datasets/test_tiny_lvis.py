@@ -353,7 +353,7 @@ def test_the_fewest_and_the_most_categories_work(tmp_path, settings, groups):
 @pytest.mark.parametrize('scale', [1, 1.1, 2, 10, 50])
 def test_all_groups_are_present_at_every_size(num_categories, scale):
     few = -(-num_categories // 5)
-    settings = tiny_lvis._Settings(
+    settings = tiny_lvis.Settings(
         num_categories,
         num_train=round(scale * max(40, 2 * few)),
         num_val=max(10, few),
