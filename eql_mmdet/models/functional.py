@@ -4,6 +4,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def check_shapes(logits: Tensor, labels: Tensor, tail_mask: Tensor) -> None:
+    """Refuse tensors that do not belong together.
+
+    Args:
+        logits: (R, K) raw scores z_j.
+        labels: (R,) labels.
+        tail_mask: (K,) T_lambda(f_j).
+
+    Raises:
+        ValueError: If a shape is another one.
+    """
+    if logits.ndim != 2 or logits.shape != (*labels.shape, *tail_mask.shape):
+        raise ValueError(
+            f'expected logits (R, K), labels (R,) and tail_mask (K,), but '
+            f'got {tuple(logits.shape)}, {tuple(labels.shape)} and '
+            f'{tuple(tail_mask.shape)}')
+
+
 def one_hot_targets(labels: Tensor, num_classes: int) -> Tensor:
     """Turn labels into one row of zeros and ones per RoI.
 
@@ -63,16 +81,14 @@ def equalization_loss(logits: Tensor, labels: Tensor,
 
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
-    if logits.ndim != 2 or logits.shape != (*labels.shape, *tail_mask.shape):
-        raise ValueError(
-            f'expected logits (R, K), labels (R,) and tail_mask (K,), but '
-            f'got {tuple(logits.shape)}, {tuple(labels.shape)} and '
-            f'{tuple(tail_mask.shape)}')
+    check_shapes(logits, labels, tail_mask)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = one_hot_targets(labels, tail_mask.numel()).to(logits)
+    targets = one_hot_targets(labels, tail_mask.numel())
     weight = equalization_weight(labels, tail_mask.to(logits))
-    return weight * F.binary_cross_entropy_with_logits(
-        logits, targets, reduction='none')
+    # -log(p) is softplus(-z), and -log(1 - p) is softplus(z).
+    loss = weight * F.softplus(torch.where(targets, -logits, logits))
+    # Not only multiplied, since 0 times infinity is NaN.
+    return loss.masked_fill(weight == 0, 0)
 
 
 def sigmoid_scores(logits: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..datasets.category_counts import load_counts
 from ..datasets.frequency import (category_frequency, tail_mask, tail_ratio,
                                   threshold_for_tail_ratio)
-from .functional import equalization_loss, foreground_accuracy, sigmoid_scores
+from .functional import foreground_accuracy, sigmoid_scores
+from .fused import equalization_roi_loss
 
 REDUCTIONS = ('none', 'mean', 'sum')
 
@@ -102,7 +103,7 @@ class EqualizationLoss(nn.Module):
         if reduction not in REDUCTIONS:
             raise ValueError(f'expected reduction_override to be one of '
                              f'{REDUCTIONS}, but got {reduction_override!r}')
-        loss = equalization_loss(cls_score, label, self.tail_mask).sum(dim=1)
+        loss = equalization_roi_loss(cls_score, label, self.tail_mask)
         if loss.numel() == 0 and reduction == 'mean':
             reduction = 'sum'  # the mean of nothing is NaN, its sum is zero
             avg_factor = None
