@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmdet.registry import MODELS
+from torch._inductor.utils import run_and_get_code
 
 from eql_mmdet.models import fused
 from eql_mmdet.models.functional import equalization_loss
@@ -289,3 +289,24 @@ def test_any_batch_equals_the_definition(rois, classes, scale, step, chunk,
                                     tail, weight)
     expected = value_and_gradient(definition, logits, labels, tail, weight)
     torch.testing.assert_close(result, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_compiled_is_one_kernel_each_way_and_keeps_no_matrix():
+    generator = torch.Generator().manual_seed(0)
+    # Sizes at which no other tensor has as many elements as the logits.
+    rois, classes = 96, 200
+    logits = torch.randn(rois, classes, generator=generator)
+    labels = torch.randint(0, classes + 1, (rois, ), generator=generator)
+    tail = (torch.rand(classes, generator=generator) < 0.7).float()
+    compiled = torch.compile(
+        equalization_roi_loss, fullgraph=True, dynamic=False)
+    torch._dynamo.reset()
+    result, codes = run_and_get_code(value_and_gradient, compiled, logits,
+                                     labels, tail)
+    forward, backward = codes
+    for code in (forward, backward):
+        assert code.count('async_compile.cpp_pybinding(') == 1
+    matrix = f'empty_strided_cpu(({rois}, {classes})'
+    assert matrix not in forward and backward.count(matrix) == 1
+    expected = value_and_gradient(definition, logits, labels, tail)
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-9)
