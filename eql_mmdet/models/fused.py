@@ -92,8 +92,7 @@ class _RoIGradient(Function):
                 tail_mask: Tensor) -> Tensor:
         weights = _weights_by_kind(tail_mask.to(grad))
         background, column, score = _label_scores(logits, labels)
-        result = torch.empty_like(
-            logits, memory_format=torch.contiguous_format)
+        result = torch.empty_like(logits)
         for z, kind, scale, out in _chunks(logits, background.long(),
                                            grad[:, None], result):
             weight = weights.index_select(0, kind).mul_(scale)
