@@ -10,6 +10,8 @@ from .detections import Detections
 from .masks import rle_dicts
 
 NO_LIMIT = 10**9
+#: Comparisons of lvis without a word; ten lines if there are more.
+PROGRESS_STEP = 100_000
 
 
 class HotcocoEngine:
@@ -178,8 +180,7 @@ def _tell_progress(evaluator: Any, log: Callable[[str], None]) -> None:
     inner, done = evaluator.evaluate_img, 0
     total = len(evaluator.params.img_ids) * len(
         evaluator.params.cat_ids) * len(evaluator.params.area_rng)
-    # Ten lines, and none where it takes no time.
-    step = max(total // 10, 100_000)
+    step = max(total // 10, PROGRESS_STEP)
 
     def evaluate_img(*args: Any) -> Any:
         nonlocal done

@@ -9,6 +9,7 @@ from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
+from mmengine.utils import mkdir_or_exist
 
 from . import protocol
 from .annotations import check_classes, load_index
@@ -143,7 +144,12 @@ class LVISEvalMetric(BaseMetric):
             ``{metric}_{item}``, for proposals only ``{item}`` -> fraction.
         """
         logger = MMLogger.get_current_instance()
+        predicted = len(results)
         results = merge_results(results, padding=get_world_size() - 1)
+        if len(results) < predicted:
+            logger.info(f'{predicted - len(results)} images were predicted '
+                        f'again, as samplers do to give all processes the '
+                        f'same number; their first prediction counts')
         missing = len(self.index.sizes) - len(results)
         if missing:
             logger.warning(
@@ -164,6 +170,7 @@ class LVISEvalMetric(BaseMetric):
             names.append('segm')
         for name in names:
             path = f'{self.outfile_prefix}.{name}.json'
+            mkdir_or_exist(osp.dirname(path))
             write_submission(path, results, name == 'segm')
             MMLogger.get_current_instance().info(
                 f'All detections are in {path}')

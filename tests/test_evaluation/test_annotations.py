@@ -35,6 +35,18 @@ def test_index_equals_a_plain_loop(dataset, tmp_path):
         assert index.an_annotated.get(image['id']) in (present or {None})
 
 
+def test_annotations_without_area_are_not_there(dataset, tmp_path):
+    expected = load_index(write_json(tmp_path / 'ann.json', dataset))
+    for item in list(dataset['annotations']):
+        number = len(dataset['annotations']) + 1
+        other = dataset['categories'][number % 5]['id']
+        dataset['annotations'].append(
+            dict(item, id=number, area=0, category_id=other))
+    index = load_index(write_json(tmp_path / 'more.json', dataset))
+    assert (index.instance_counts == expected.instance_counts).all()
+    assert index.an_annotated == expected.an_annotated
+
+
 def test_missing_training_counts_are_unknown(dataset, tmp_path):
     for category in dataset['categories']:
         del category['image_count']

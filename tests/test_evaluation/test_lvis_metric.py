@@ -23,7 +23,7 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from eql_mmdet.evaluation import detections
+from eql_mmdet.evaluation import detections, engines
 from eql_mmdet.evaluation.engines import ENGINES
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
 from eql_mmdet.evaluation.protocol import METRICS as METRIC_NAMES
@@ -31,7 +31,7 @@ from eql_mmdet.evaluation.protocol import evaluate
 
 logging.getLogger('lvis').setLevel(logging.ERROR)
 MANY = settings(
-    max_examples=int(os.environ.get('EQL_EXAMPLES', 40)),
+    max_examples=int(os.environ.get('EQL_EXAMPLES', 30)),
     deadline=None,
     suppress_health_check=list(HealthCheck))
 FREE = dict(
@@ -353,7 +353,7 @@ def test_classwise_without_prefix_writes_beside_the_log(case, tmp_path):
 def test_submission_files_hold_every_detection(case, tmp_path, format_only):
     dataset, path, _ = case
     samples = make_samples(np.random.default_rng(1), dataset, most=400)
-    prefix = str(tmp_path / 'out')
+    prefix = str(tmp_path / 'new' / 'out')
     values = run(
         path,
         samples,
@@ -388,6 +388,16 @@ def test_format_only_reads_a_test_set_without_annotations(case, tmp_path):
     assert Path(f'{prefix}.segm.json').exists()
     with pytest.raises(ValueError, match='neg_category_ids'):
         run(path, samples)
+
+
+def test_the_slow_engine_tells_how_far_it_is(case, monkeypatch, caplog):
+    _, path, samples = case
+    monkeypatch.setattr(engines, 'PROGRESS_STEP', 1)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    run(path, samples, engine='lvis')
+    logger.removeHandler(caplog.handler)
+    assert 'lvis has compared 50 %' in caplog.text
 
 
 def test_nothing_is_written_unless_asked_for(case, tmp_path, monkeypatch):
@@ -484,6 +494,83 @@ def test_what_has_no_area_counts_as_in_the_official_package(
         for engine in ENGINES:
             assert run(
                 path, samples, metric=iou_type, engine=engine) == expected
+        fast, reference = (
+            run(path, samples, metric='proposal', engine=engine)
+            for engine in ENGINES)
+        assert fast == reference
+
+
+def one_object(tmp_path):
+    """A file with one image and one object of 20 x 20 pixels."""
+    image = dict(
+        id=1,
+        height=200,
+        width=200,
+        neg_category_ids=[],
+        not_exhaustive_category_ids=[])
+    x, y, side = 10.0, 10.0, 20.0
+    polygon = [x, y, x + side, y, x + side, y + side, x, y + side]
+    item = dict(
+        id=1,
+        image_id=1,
+        category_id=1,
+        bbox=[x, y, side, side],
+        area=400.0,
+        segmentation=[polygon])
+    category = dict(id=1, name='cup', frequency='r', image_count=3)
+    dataset = dict(images=[image], annotations=[item], categories=[category])
+    return write_json(tmp_path / 'one.json', dataset), image
+
+
+FOUND, MISSED = [10., 10., 30., 30.], [50., 50., 70., 70.]
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+@pytest.mark.parametrize('before, counts', [(299, True), (300, False)])
+def test_the_best_300_of_an_image_count(tmp_path, engine, before, counts):
+    path, image = one_object(tmp_path)
+    scores = [0.9] * before + [0.5]
+    sample = make_sample(image, [MISSED] * before + [FOUND], scores,
+                         [0] * len(scores))
+    values = run(path, [sample], metric=['bbox', 'segm'], engine=engine)
+    expected = 1 / (before + 1) if counts else 0
+    assert values['lvis/bbox_AP'] == pytest.approx(expected)
+    assert values['lvis/segm_AP'] == pytest.approx(expected)
+    assert values['lvis/bbox_AR@300'] == counts
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_fixed_ap_and_proposals_are_not_cut_at_300(tmp_path, engine):
+    path, image = one_object(tmp_path)
+    scores = [0.9] * 400 + [0.5]
+    sample = make_sample(image, [MISSED] * 400 + [FOUND], scores,
+                         [0] * len(scores))
+    values = run(
+        path, [sample], metric=['proposal', 'lvis_fixed'], engine=engine)
+    assert values['lvis/AR@300'] == 0 and values['lvis/AR@1000'] == 1
+    for iou_type in ('bbox', 'segm'):
+        found = values[f'lvis/lvis_fixed_{iou_type}_AP']
+        assert found == pytest.approx(1 / 401)
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_the_area_of_a_mask_is_not_that_of_its_box(tmp_path, engine):
+    path, image = one_object(tmp_path)
+    sample = make_sample(image, [[40., 40., 190., 190.], FOUND], [0.9, 0.5],
+                         [0, 0])
+    mask = sample['pred_instances']['masks'][0]
+    mask[:] = False
+    mask[40:50, 40:50] = True
+    values = run(path, [sample], metric=['bbox', 'segm'], engine=engine)
+    assert values['lvis/bbox_APs'] == pytest.approx(1)
+    assert values['lvis/segm_APs'] == pytest.approx(1 / 2)
+
+
+def test_the_size_of_the_data_set_does_not_cut_results(case):
+    _, path, samples = case
+    metric = LVISEvalMetric(path)
+    metric.process({}, samples)
+    assert metric.evaluate(1) == run(path, samples)
 
 
 def test_an_image_predicted_twice_counts_once_or_is_refused(case):
