@@ -62,7 +62,7 @@ $(STAMPS)/torch: $(STAMPS)/python
 	touch $@
 
 $(STAMPS)/mmcv: $(STAMPS)/torch
-	@echo "[3/4] $(MMCV), compiled here: about 10 minutes on 2 cores, once"
+	@echo "[3/4] $(MMCV), compiled here: 10 to 30 minutes on 2 cores, once"
 	$(PIP) install -c constraints/$(STACK).txt -e .[$(STACK)-engine]
 	$(BUILD_MMCV) $(MMCV)
 	$(HAS_OPS) || $(BUILD_MMCV) --no-cache-dir --force-reinstall --no-deps \

@@ -140,6 +140,16 @@ def _concatenate(parts: List[Any]) -> np.ndarray:
 
 def columns_of(results: List[ImageResult], rows: List[np.ndarray],
                with_masks: bool) -> Detections:
+    """Put chosen detections of many images into columns.
+
+    Args:
+        results: N images.
+        rows: N index arrays: the detections of each image, in their order.
+        with_masks: Whether to take masks and their scores.
+
+    Returns:
+        The columns, image after image.
+    """
     counts = [len(row) for row in rows]
     score = 'mask_scores' if with_masks else 'scores'
 

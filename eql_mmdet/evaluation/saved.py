@@ -32,6 +32,7 @@ class _Unpickler(pickle.Unpickler):
     """An unpickler that knows tensors, arrays and builtins, nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Look a name up; refuse what predictions do not hold."""
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             # The original loads a second pickle, unsafely.
             return _load_storage
