@@ -124,4 +124,6 @@ param_scheduler = [
         eta_min_ratio=0.01)
 ]
 default_hooks = dict(logger=dict(interval=10))
+# Each process trains batch norm on its own images; this averages.
+custom_hooks = [dict(type='SyncBuffersHook')]
 auto_scale_lr = dict(base_batch_size=16)

@@ -25,6 +25,8 @@ def train(root):
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
+    # The config warms up; at its full rate rounding would grow into chance.
+    cfg.optim_wrapper.optimizer.lr *= cfg.param_scheduler[0].start_factor
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     history = []
     for step in range(STEPS):
