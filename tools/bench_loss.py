@@ -281,7 +281,7 @@ def main(argv=None):
         raise FileExistsError(
             f'"{args.plot}" is already there; remove it or choose another')
     torch.set_num_threads(args.threads)
-    print(f'torch {torch.__version__}, {platform.processor()}, '
+    print(f'torch {torch.__version__}, {platform.machine()}, '
           f'{args.device}, {args.threads} threads')
     if args.iteration:
         print(format_iteration(*measure_iteration(*args.iteration, 'cpu')))
