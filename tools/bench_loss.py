@@ -247,7 +247,7 @@ def measure_iteration(height, width, device):
         data = demo_mm_inputs(
             2, [[3, height, width]] * 2, num_classes=1230, with_mask=True)
         start = time.perf_counter()
-        losses = model.loss(**model.data_preprocessor(data, True))
+        losses = model(**model.data_preprocessor(data, True), mode='loss')
         model.parse_losses(losses)[0].backward()
         times.append(1e3 * (time.perf_counter() - start))
     logits, labels = (tensor.detach() for tensor in seen[-1])
