@@ -12,6 +12,7 @@ from mmdet.models.losses import CrossEntropyLoss, EQLV2Loss, SeesawLoss
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch.profiler import ProfilerActivity, profile
 
@@ -208,7 +209,7 @@ def draw(results, path):
     for i, (name, points) in enumerate(curves.items()):
         k, time_ms, memory = zip(*sorted(points))
         style = dict(
-            color='grey' if name == FLOOR else f'C{i}',
+            color='black' if name == FLOOR else f'C{i}',
             linestyle=':' if name == FLOOR else '-',
             linewidth=3 if name == OURS else 1.2,
             marker='o',
@@ -237,6 +238,8 @@ def measure_iteration(height, width, device):
     cfg = Config.fromfile(CONFIG)
     init_default_scope('mmdet')
     cfg.model.backbone.init_cfg = None
+    # Or the host says how it starts every one of the parameters.
+    MMLogger.get_current_instance().setLevel('WARNING')
     model = MODELS.build(cfg.model).to(device)
     model.init_weights()
     model.train()
