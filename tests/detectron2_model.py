@@ -14,16 +14,9 @@ WIDTHS = dict(stem=8, width=4, fpn=8, fc=16, mask=6)
 FULL = dict(stem=64, width=64, fpn=256, fc=1024, mask=256)
 
 
-def model_shapes(depth=50,
-                 scores=60,
-                 boxes=60,
-                 masks=60,
-                 stem=8,
-                 width=4,
-                 fpn=8,
-                 fc=16,
-                 mask=6):
+def model_shapes(depth=50, scores=60, boxes=60, masks=60, **widths):
     """Name -> shape of every parameter of a model."""
+    stem, width, fpn, fc, mask = {**WIDTHS, **widths}.values()
     shapes = {}
 
     def layer(name, *shape, norm=False):

@@ -60,10 +60,7 @@ def to_mmdet(checkpoint: Mapping[str, Any]) -> Conversion:
     notes = _check_model(model, names, depth, 'detectron2')
     state = {entry.mmdet: model[name] for name, entry in names.items()}
     if not counted:
-        zero = torch.zeros((), dtype=torch.long)
-        state.update((entry.mmdet, zero.clone()) for entry in counters)
-        notes.append(f'added: {len(counters)} counters {COUNTER} of 0; '
-                     f'detectron2\'s frozen batch norm has none')
+        notes += _add_counters(state, counters)
     notes += _describe_pixels(constants)
     notes += _list_names('kept in "meta" for the way back', constants)
     notes += _list_names('left out', rest)
@@ -102,10 +99,22 @@ def to_detectron2(checkpoint: Mapping[str, Any]) -> Conversion:
     constants = _constants(rest)
     model.update(constants)
     notes += _list_names('put back from "meta"', constants)
+    if set(rest.get('meta') or {}) == {'detectron2'}:
+        del rest['meta']
     notes += _list_names('left out', rest)
     moved = [(e.mmdet, e.detectron2, tuple(state[e.mmdet].shape))
              for e in names.values()]
     return Conversion(dict(model=model), moved, notes)
+
+
+def _add_counters(state: Dict[str, Tensor],
+                  counters: List[Entry]) -> List[str]:
+    for entry in counters:
+        state[entry.mmdet] = torch.zeros((), dtype=torch.long)
+    return [
+        f'added: {len(counters)} counters {COUNTER} of 0; detectron2\'s '
+        f'frozen batch norm has none'
+    ]
 
 
 def _constants(rest: Mapping[str, Any]) -> Dict[str, Tensor]:

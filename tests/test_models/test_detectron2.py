@@ -185,6 +185,11 @@ def test_training_state_is_left_out_and_named(model):
     done = to_mmdet({'model': model, 'optimizer': {}, 'iteration': 9})
     assert 'left out: optimizer, iteration' in done.notes
     assert set(done.checkpoint) == {'meta', 'state_dict'}
+    back = to_detectron2(dict(done.checkpoint, message_hub={}))
+    assert back.notes[-1] == 'left out: message_hub'
+    done.checkpoint['meta']['epoch'] = 3
+    back = to_detectron2(done.checkpoint)
+    assert back.notes[-1] == 'left out: meta'
 
 
 CONVERTERS = pytest.mark.parametrize('convert, key', [
