@@ -9,7 +9,7 @@ from .detectron2_checks import (ANCHORS, check_anchors, check_names,
 from .detectron2_layout import (COUNTER, Entry, list_counters, list_entries,
                                 measure_widths)
 
-#: What detectron2 of 2019 and 2020 also saved: constants of its config.
+#: What some versions of detectron2 also save: constants of its config.
 CONSTANTS = ('pixel_mean', 'pixel_std', *(f'{ANCHORS}{i}' for i in range(5)))
 
 
