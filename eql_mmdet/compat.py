@@ -109,9 +109,10 @@ def load_local_checkpoint(filename: str,
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         # torch's message goes on to recommend loading it all the same.
         lines = str(error).splitlines() or ['it is empty']
-        reason = next((line.strip()
-                       for line in lines if 'WeightsUnpickler error' in line),
-                      lines[0])
+        marks = ('WeightsUnpickler error', 'GLOBAL')
+        reason = next(
+            (line.strip() for line in lines if any(m in line for m in marks)),
+            lines[0])
         raise ValueError(
             f'expected a checkpoint of tensors and training logs, but '
             f'"{filename}" is damaged or holds something else, which could '

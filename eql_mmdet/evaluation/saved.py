@@ -1,7 +1,6 @@
 """Saved predictions, read without running code that may be in them."""
 import io
 import json
-import pickle
 from collections import defaultdict
 from typing import Any, List
 
@@ -9,44 +8,33 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 
+from ..models.safe_pickle import SafeUnpickler
 from .annotations import LVISIndex
 from .masks import encode_rows, rle_dicts
 from .predictions import RawResult, read_sample
 
-#: What ``tools/test.py --out`` writes besides builtins.
-_ALLOWED = {
-    'collections': ('OrderedDict', ),
-    '_codecs': ('encode', ),
-    'builtins': ('bytearray', 'complex', 'range', 'set', 'frozenset', 'slice'),
-    'torch': ('Size', 'device', 'float16', 'float32', 'float64', 'bfloat16',
-              'int8', 'int16', 'int32', 'int64', 'uint8', 'bool'),
-    'torch._utils': ('_rebuild_tensor_v2', ),
-    'numpy': ('dtype', 'ndarray'),
-    'numpy.core.multiarray': ('_reconstruct', 'scalar'),
-    'numpy._core.multiarray': ('_reconstruct', 'scalar'),
-}
 _SHAPES = {'bbox', 'segmentation'}
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows tensors, arrays and builtins, nothing else."""
+class _Unpickler(SafeUnpickler):
+    """An unpickler that knows what ``tools/test.py --out`` writes."""
+
+    ALLOWED = {
+        **SafeUnpickler.ALLOWED,
+        'builtins':
+        ('bytearray', 'complex', 'range', 'set', 'frozenset', 'slice'),
+        'torch':
+        ('Size', 'device', 'float16', 'float32', 'float64', 'bfloat16', 'int8',
+         'int16', 'int32', 'int64', 'uint8', 'bool'),
+        'torch._utils': ('_rebuild_tensor_v2', ),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a name up; refuse what predictions do not hold."""
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             # The original loads a second pickle, unsafely.
             return _load_storage
-        if name in _ALLOWED.get(module, ()):
-            if module.startswith('numpy') and module.endswith('multiarray'):
-                return super().find_class(_numpy_multiarray(), name)
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f'it holds {module}.{name}')
-
-
-def _numpy_multiarray() -> str:
-    """The name of the module in this numpy, 1 or 2."""
-    core = '_core' if hasattr(np, '_core') else 'core'
-    return f'numpy.{core}.multiarray'
+        return super().find_class(module, name)
 
 
 def _load_storage(data: bytes) -> Any:

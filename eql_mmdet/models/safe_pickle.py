@@ -1,0 +1,67 @@
+"""Pickles that are read without running code that may be in them."""
+import pickle
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+_NUMPY_CORE = 'numpy._core' if hasattr(np, '_core') else 'numpy.core'
+
+
+class SafeUnpickler(pickle.Unpickler):
+    """An unpickler that knows plain containers and numpy arrays.
+
+    A pickle is a program: each name in it may be called. Here only the names
+    in ``ALLOWED`` can be looked up, under what numpy 1 or numpy 2 calls them.
+
+    Raises:
+        UnpicklingError: If the pickle names anything else; the message has
+            the name.
+    """
+
+    ALLOWED: Dict[str, Tuple[str, ...]] = {
+        'collections': ('OrderedDict', ),
+        'numpy': ('dtype', 'ndarray'),
+        'numpy.core.multiarray': ('_reconstruct', 'scalar'),
+        'numpy.core.numeric': ('_frombuffer', ),
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a name up; refuse all that is not allowed."""
+        if (module, name) == ('_codecs', 'encode'):
+            return _latin1_bytes
+        known_as = module.replace('numpy._core', 'numpy.core')
+        if name not in self.ALLOWED.get(known_as, ()):
+            raise pickle.UnpicklingError(f'it holds {module}.{name}')
+        return super().find_class(
+            known_as.replace('numpy.core', _NUMPY_CORE), name)
+
+
+def _latin1_bytes(text: str, encoding: str) -> bytes:
+    """Stand in for ``codecs.encode``: how protocol 2 spells bytes."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'it holds bytes encoded as {encoding}')
+    return text.encode('latin1')
+
+
+def read_pickle(path: str) -> Any:
+    """Read a file of numpy arrays in plain containers.
+
+    Args:
+        path: A pickle of any protocol, of Python 2 as well.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not whole or names anything but arrays and
+            containers, which could run code.
+    """
+    with open(path, 'rb') as file:
+        try:
+            return SafeUnpickler(file, encoding='latin1').load()
+        except Exception as error:  # A damaged pickle can raise anything.
+            raise ValueError(
+                f'expected numpy arrays in plain containers, but "{path}" is '
+                f'damaged or could run code when loaded: '
+                f'{error or type(error).__name__}') from error
