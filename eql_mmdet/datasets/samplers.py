@@ -46,6 +46,7 @@ class RepeatFactorSampler(Sampler):
             raise TypeError(
                 f'RepeatFactorSampler expects a data set with get_cat_ids, '
                 f'but {type(dataset).__name__} has none')
+        self.dataset = dataset  # the host's batch samplers ask for it
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
         factors = _dataset_repeat_factors(dataset, repeat_threshold)
