@@ -11,4 +11,4 @@ model = dict(
                 frequency_source='lvis_v0.5',
                 frequency_threshold=1.77e-3))))
 train_dataloader = dict(
-    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True))

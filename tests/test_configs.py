@@ -13,6 +13,8 @@ from mmengine.registry import init_default_scope
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if p.parent.name != '_base_')
 
+LVIS = [p for p in CONFIGS if p.stem.endswith('_lvis') and p.parent == ROOT]
+
 
 @pytest.fixture
 def data_dir(tiny_root, tmp_path, monkeypatch):
@@ -49,7 +51,7 @@ def test_config_builds(path, data_dir):
     model = MODELS.build(cfg.model)
     classes = model.roi_head.bbox_head.num_classes
     assert model.roi_head.mask_head.num_classes == classes
-    background = 0 if 'eql' in path.name else 1
+    background = 1 if 'baseline' in path.name else 0
     assert model.roi_head.bbox_head.fc_cls.out_features == classes + background
     METRICS.build(cfg.test_evaluator)
     if 'quick' in path.parts:
@@ -67,8 +69,17 @@ def test_config_names_its_sampler_and_hides_none(path):
     cfg = Config.fromfile(path)
     assert 'ClassBalancedDataset' not in cfg.dump()
     assert cfg.custom_imports.imports == ['eql_mmdet']
-    rfs = cfg.train_dataloader.sampler.type == 'RepeatFactorSampler'
-    assert rfs == ('rfs' in path.name)
+    sampler = cfg.train_dataloader.sampler.type
+    assert (sampler == 'RepeatFactorSampler') == ('rfs' in path.name)
+    assert (sampler == 'ClassAwareSampler') == ('cas' in path.name)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_backbone_is_the_one_in_the_name(path):
+    backbone = Config.fromfile(path).model.backbone
+    if 'tiny' not in path.name:
+        assert f'_r{backbone.depth}_' in path.name
+        assert f'resnet{backbone.depth}' in backbone.init_cfg.checkpoint
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
@@ -84,23 +95,23 @@ def test_at_most_one_base_is_ours(path):
         assert base(path.parent / base(path)).startswith('mmdet::')
 
 
-def test_lvis_recipe_is_the_released_one():
-    cfg = Config.fromfile(ROOT / 'eql_r50_fpn_1x_lvis.py')
-    assert cfg.train_cfg.max_iters == 90000
-    assert cfg.param_scheduler[1].milestones == [60000, 80000]
-    assert (cfg.param_scheduler[0].end,
-            cfg.param_scheduler[0].start_factor) == (1000, 0.001)
+@pytest.mark.parametrize('path', LVIS, ids=lambda p: p.stem)
+def test_lvis_config_follows_the_released_recipe(path):
+    cfg = Config.fromfile(path)
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.momentum,
             optimizer.weight_decay) == ('SGD', 0.02, 0.9, 1e-4)
     head, test = cfg.model.roi_head.bbox_head, cfg.model.test_cfg.rcnn
-    assert head.loss_cls.frequency_threshold == 1.77e-3
     assert head.num_classes == 1230
     assert (test.score_thr, test.max_per_img) == (1e-4, 300)
     assert cfg.train_dataloader.batch_size * 8 == 16
     assert cfg.auto_scale_lr.base_batch_size == 16
-    assert not cfg.model.train_cfg.rcnn.assigner.match_low_quality
     assert cfg.train_dataloader.dataset.type == 'LVISV05Dataset'
+    assert cfg.train_cfg.max_iters == 90000
+    if 'eql' in path.name:
+        assert head.loss_cls.frequency_threshold == 1.77e-3
+    if 'rfs' in path.name:
+        assert cfg.train_dataloader.sampler.repeat_threshold == 5e-4
 
 
 def test_caffe_normalisation_is_bgr_minus_the_mean():

@@ -13,8 +13,47 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='open-mmlab://detectron2/resnet50_caffe')),
-    train_cfg=dict(rcnn=dict(assigner=dict(match_low_quality=False))))
+    # "Xavier" of Caffe2: uniform by fan-in alone.
+    neck=dict(init_cfg=dict(type='Caffe2Xavier', layer='Conv2d')),
+    roi_head=dict(
+        bbox_head=dict(init_cfg=[
+            dict(type='Normal', std=0.01, override=dict(name='fc_cls')),
+            dict(type='Normal', std=0.001, override=dict(name='fc_reg')),
+            dict(type='Caffe2Xavier', override=dict(name='shared_fcs'))
+        ]),
+        mask_head=dict(type='NormalInitMaskHead', predictor_std=0.001)),
+    train_cfg=dict(
+        # An object too small to reach IoU 0.3 with any anchor gets its best
+        # one all the same.
+        rpn=dict(assigner=dict(min_pos_iou=0.0)),
+        rcnn=dict(assigner=dict(match_low_quality=False))))
 
+# PIL reads and resizes: it smooths when it shrinks, cv2 does not. Masks stay
+# polygons until the mask head draws them inside its proposals.
+load_image = dict(
+    type='LoadImageFromFile', imdecode_backend='pillow', backend_args=None)
+load_annotations = dict(
+    type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False)
+train_pipeline = [
+    load_image, load_annotations,
+    dict(
+        type='RandomChoiceResize',
+        scales=[(1333, 640), (1333, 672), (1333, 704), (1333, 736),
+                (1333, 768), (1333, 800)],
+        keep_ratio=True,
+        backend='pillow'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs')
+]
+test_pipeline = [
+    load_image,
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True, backend='pillow'),
+    load_annotations,
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                   'scale_factor'))
+]
 # The base wraps the data in ClassBalancedDataset; here the sampler alone
 # decides how often an image is shown, and every experiment names its own.
 train_dataloader = dict(
@@ -24,9 +63,11 @@ train_dataloader = dict(
         data_root='data/lvis_v0.5/',
         ann_file='annotations/lvis_v0.5_train.json',
         data_prefix=dict(img='train2017/'),
-        filter_cfg=dict(filter_empty_gt=True, min_size=32),
-        pipeline={{_base_.train_pipeline}},
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=train_pipeline,
         backend_args=None))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 val_evaluator = dict(
     _delete_=True,
     type='LVISEvalMetric',
@@ -41,9 +82,10 @@ train_cfg = dict(
     max_iters=90000,
     val_interval=90000)
 param_scheduler = [
+    # The factor is 1 from iteration end - 1 on: 0.001 + 0.999 i / 1000.
     dict(
         type='LinearLR', start_factor=0.001, by_epoch=False, begin=0,
-        end=1000),
+        end=1001),
     dict(
         type='MultiStepLR',
         begin=0,
@@ -53,6 +95,6 @@ param_scheduler = [
         gamma=0.1)
 ]
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=10000, max_keep_ckpts=3))
+    checkpoint=dict(by_epoch=False, interval=5000, max_keep_ckpts=3))
 log_processor = dict(by_epoch=False)
 auto_scale_lr = dict(base_batch_size=16)

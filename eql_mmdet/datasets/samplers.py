@@ -1,4 +1,5 @@
 """Samplers for MMDetection: which image comes next."""
+from array import array
 from typing import Iterator, Optional
 
 import numpy as np
@@ -46,6 +47,7 @@ class RepeatFactorSampler(Sampler):
             raise TypeError(
                 f'RepeatFactorSampler expects a data set with get_cat_ids, '
                 f'but {type(dataset).__name__} has none')
+        self.dataset = dataset  # the host's batch samplers ask for it
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
         factors = _dataset_repeat_factors(dataset, repeat_threshold)
@@ -85,7 +87,11 @@ class RepeatFactorSampler(Sampler):
 
 def _dataset_repeat_factors(dataset: BaseDataset,
                             threshold: float) -> np.ndarray:
-    labels = [np.unique(dataset.get_cat_ids(i)) for i in range(len(dataset))]
-    image_index = np.repeat(np.arange(len(labels)), [len(x) for x in labels])
-    flat = np.concatenate(labels).astype(np.int64) if labels else image_index
-    return repeat_factors(image_index, flat, len(labels), threshold)
+    # One pass: the data set may unpickle an image's record at each call.
+    image_index, labels = array('q'), array('q')
+    for index in range(len(dataset)):
+        present = set(dataset.get_cat_ids(index))
+        labels.extend(present)
+        image_index.extend([index] * len(present))
+    return repeat_factors(
+        np.array(image_index), np.array(labels), len(dataset), threshold)

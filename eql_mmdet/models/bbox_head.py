@@ -21,9 +21,9 @@ class EQLBBoxHead(ConvFCBBoxHead):
             into the two branches instead.
         prior_prob: Score of every category before training (pi). The
             classifier's bias starts at -log((1 - pi) / pi), so that
-            thousands of untrained categories do not drown the loss. As in
-            the host, an explicit ``init_cfg`` replaces all of the default
-            initialisation, this one included.
+            thousands of untrained categories do not drown the loss. It
+            holds whatever ``init_cfg`` says, which replaces the rest of the
+            default initialisation.
         **kwargs: The host's ``ConvFCBBoxHead`` arguments.
 
     Raises:
@@ -41,13 +41,16 @@ class EQLBBoxHead(ConvFCBBoxHead):
                 f'expected prior_prob in (0, 1), but got {prior_prob}')
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
         check_loss_contract(self.loss_cls, self.num_classes)
-        if kwargs.get('init_cfg') is None and self.with_cls:
-            self.init_cfg.append(
+        if self.with_cls:
+            init = self.init_cfg
+            self.init_cfg = [
+                *([init] if isinstance(init, dict) else init),
                 dict(
                     type='Normal',
                     std=0.01,
                     bias_prob=prior_prob,
-                    override=dict(name='fc_cls')))
+                    override=dict(name='fc_cls'))
+            ]
 
 
 def check_loss_contract(loss: nn.Module, num_classes: int) -> None:

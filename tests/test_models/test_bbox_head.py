@@ -57,6 +57,18 @@ def test_prior_prob_sets_the_first_scores(loss_cls):
     torch.testing.assert_close(scores[0, :K], torch.full((K, ), 0.02))
 
 
+@pytest.mark.parametrize('init_cfg', [
+    dict(type='Constant', val=0.5, layer='Linear'),
+    [dict(type='Constant', val=0.5, layer='Linear')],
+])
+def test_prior_holds_whatever_init_cfg_says(loss_cls, init_cfg):
+    head = build(loss_cls, prior_prob=0.02, init_cfg=init_cfg)
+    head.init_weights()
+    assert (head.fc_reg.weight == 0.5).all()
+    torch.testing.assert_close(head.fc_cls.bias.sigmoid(),
+                               torch.full((K, ), 0.02))
+
+
 @pytest.mark.parametrize('layout', [
     dict(),
     dict(num_shared_fcs=1, num_shared_convs=2, conv_out_channels=8),

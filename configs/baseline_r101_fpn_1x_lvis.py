@@ -1,0 +1,9 @@
+# Softmax cross-entropy, no resampling: the R101 baseline row.
+_base_ = '_base_/mask_rcnn_r50_fpn_lvis_v0.5.py'
+
+model = dict(
+    backbone=dict(
+        depth=101,
+        init_cfg=dict(checkpoint='open-mmlab://detectron2/resnet101_caffe')))
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='InfiniteSampler', shuffle=True))
