@@ -9,11 +9,12 @@ from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
 from .models.bbox_head import EQLBBoxHead  # noqa: E402
 from .models.losses import EqualizationLoss  # noqa: E402
+from .models.losses import SoftmaxEqualizationLoss  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()
 
 __all__ = [
     'EQLBBoxHead', 'EqualizationLoss', 'LVISEvalMetric', 'LVISFormatDataset',
-    'RepeatFactorSampler', '__version__'
+    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', '__version__'
 ]
