@@ -140,6 +140,25 @@ def test_variants_are_right_to_second_order(batch, sets, exclude_background):
     assert torch.autograd.gradgradcheck(function, logits)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_variants_of_half_precision_are_summed_in_float32(
+        batch, sets, exclude_background, dtype):
+    logits, labels, _ = batch
+    _, mask, image_index = sets
+    by_row = torch.where(mask, 0, THRESHOLDS['gompertz']).float()
+    half = logits.to(dtype)
+    loss, gradient = value_and_gradient(
+        lambda *args: equalization_roi_loss(
+            *args, image_index, exclude_background), half, labels, by_row)
+    expected, slope = value_and_gradient(
+        lambda z, y, tail: equalization_loss(z, y, tail[image_index],
+                                             exclude_background).sum(dim=1),
+        half.double(), labels, by_row.double())
+    assert loss.dtype == torch.float32 and gradient.dtype == dtype
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, slope.to(dtype), rtol=1e-2, atol=1e-7)
+
+
 def test_without_exclusion_a_protected_tail_adds_nothing_at_infinity(batch):
     logits, _, _ = batch
     labels = torch.full((R, ), K)

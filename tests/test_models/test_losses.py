@@ -105,6 +105,37 @@ def test_verified_categories_keep_their_weight(counts_file, batch):
     torch.testing.assert_close(everything, bce)
 
 
+def test_rule_of_verified_categories_compiles_and_runs_on_meta(
+        counts_file, batch):
+    loss = build(counts_file, keep_verified=True)
+    sets = dict(
+        verified=torch.tensor([[1, 0, 0, 0, 1], [0, 0, 1, 0, 0]]).bool(),
+        image_index=torch.arange(R) % 2)
+    torch._dynamo.reset()
+    compiled = torch.compile(loss, fullgraph=True)
+    torch.testing.assert_close(
+        compiled(*batch, avg_factor=4.0, **sets),
+        loss(*batch, avg_factor=4.0, **sets))
+    logits, labels = (t.to('meta') for t in batch)
+    sets = {key: value.to('meta') for key, value in sets.items()}
+    logits.requires_grad_()
+    loss.to('meta')(logits, labels, avg_factor=4.0, **sets).backward()
+    assert logits.grad.shape == (R, K)
+
+
+def test_softmax_loss_under_bf16_autocast_is_float32(counts_file):
+    loss = build_softmax(counts_file, gamma=1.)
+    x, labels = torch.randn(R, 3), torch.arange(R) % (K + 1)
+    weight = torch.randn(K + 1, 3, requires_grad=True)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = torch.nn.functional.linear(x, weight)
+        result = loss(half, labels)
+    assert half.dtype == torch.bfloat16 and result.dtype == torch.float32
+    torch.testing.assert_close(result, loss(half.float(), labels))
+    result.backward()
+    assert torch.isfinite(weight.grad).all()
+
+
 @pytest.mark.parametrize('keep, sets, message', [
     (True, dict(), 'keep_verified=True got 0'),
     (True, dict(verified=torch.ones(1, K).bool()), 'keep_verified=True got 1'),
