@@ -88,7 +88,8 @@ def make_runner(root, name, seed, ap, loop=EPOCHS, **changes):
                     type='CheckpointHook', interval=1, by_epoch=by_epoch)),
             log_processor=dict(by_epoch=by_epoch),
             randomness=dict(seed=seed),
-            experiment_name=f'{name}_{seed}_{ap}',
+            # The host keeps loggers and visualisers by this name.
+            experiment_name=f'{root.name}_{name}_{seed}_{ap}',
             work_dir=str(root / f'{name}_{seed}')),
         filename=file)
     cfg.merge_from_dict(changes)
@@ -169,18 +170,22 @@ def test_all_unusable_runs_are_named_and_nothing_is_written(tmp_path, collect):
     make_runner(tmp_path, 'done', 0, 0.2).train()
     make_runner(tmp_path, 'half', 0, 0.2).train()
     (tmp_path / 'half_0/last_checkpoint').write_text('half_0/epoch_1.pth')
-    make_runner(tmp_path, 'killed', 0, 0.2).train()
-    scalars, = tmp_path.glob('killed_0/*/vis_data/scalars.json')
-    lines = scalars.read_text().splitlines(keepends=True)
-    scalars.write_text(''.join(lines[:-1]))
+    for name, kept in [('killed', 9), ('earlier', 5)]:
+        make_runner(tmp_path, name, 0, 0.2).train()
+        scalars, = tmp_path.glob(f'{name}_0/*/vis_data/scalars.json')
+        # Four steps and an evaluation for each of two epochs.
+        lines = scalars.read_text().splitlines(keepends=True)
+        assert len(lines) == 10 and 'segm_AP' in lines[4]
+        scalars.write_text(''.join(lines[:kept]))
+    names = ('done', 'half', 'nowhere', 'killed', 'earlier')
     with pytest.raises(ValueError) as error:
-        collect(*(tmp_path / f'{x}_0'
-                  for x in ('done', 'half', 'nowhere', 'killed')))
+        collect(*(tmp_path / f'{name}_0' for name in names))
     message = str(error.value)
-    assert '3 of 4 runs' in message and 'done_0:' not in message
+    assert '4 of 5 runs' in message and 'done_0:' not in message
     assert 'nowhere_0: expected the work folder' in message
     assert 'half_0: expected a training to the end' in message
     assert 'epoch_1.pth' in message and 'killed_0: expected' in message
+    assert 'earlier_0: expected a training' in message
     assert not list(tmp_path.glob('table*'))
 
 
