@@ -5,16 +5,23 @@ check_host()
 
 from .compat import apply_fixes  # noqa: E402
 from .datasets.lvis_dataset import LVISFormatDataset  # noqa: E402
+from .datasets.lvis_dataset import VerifiedLVISV1Dataset  # noqa: E402
+from .datasets.lvis_dataset import VerifiedLVISV05Dataset  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
+from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
 from .models.bbox_head import EQLBBoxHead  # noqa: E402
 from .models.losses import EqualizationLoss  # noqa: E402
 from .models.mask_head import NormalInitMaskHead  # noqa: E402
+from .models.losses import SoftmaxEqualizationLoss  # noqa: E402
+from .models.roi_sampler import VerifiedRandomSampler  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()
 
 __all__ = [
     'EQLBBoxHead', 'EqualizationLoss', 'LVISEvalMetric', 'LVISFormatDataset',
-    'NormalInitMaskHead', 'RepeatFactorSampler', '__version__'
+    'NormalInitMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
+    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]

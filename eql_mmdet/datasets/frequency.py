@@ -76,13 +76,69 @@ def tail_mask(frequency: Tensor, threshold: float) -> Tensor:
     return (frequency < threshold).to(frequency)
 
 
+def exponential_decay(frequency: Tensor, a: float, n: float) -> Tensor:
+    """Protect categories less and less as they become frequent.
+
+    T(f) = 1 - (a f)^n of Sec. 4.4 of [1], clamped at 0 where f > 1 / a. The
+    paper's best: a = 400, n = 2.
+
+    Args:
+        frequency: (K,) share of training images with the category, in
+            [0, 1].
+        a: Inverse of the frequency above which nothing is protected,
+            positive.
+        n: Exponent, positive.
+
+    Returns:
+        (K,) T(f_j) in [0, 1].
+
+    Raises:
+        ValueError: If ``a`` or ``n`` is not positive.
+
+    [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
+    """
+    if not (a > 0 and n > 0):
+        raise ValueError(f'expected the exponential decay 1 - (a f)^n with '
+                         f'positive a and n, but got a={a}, n={n}')
+    return (1 - (a * frequency)**n).clamp(min=0)
+
+
+def gompertz_decay(frequency: Tensor, a: float, b: float, c: float) -> Tensor:
+    """Protect categories less as they become frequent, in the shape of an S.
+
+    T(f) = 1 - a exp(-b exp(-c f)) of Sec. 4.4 of [1]. The paper's best:
+    a = 1, b = 80, c = 3000, which is near 1 up to f = 1e-3 and near 0 from
+    3e-3 on.
+
+    Args:
+        frequency: (K,) share of training images with the category, in
+            [0, 1].
+        a: How much protection the frequent categories lose, in (0, 1].
+        b: Shift of the drop towards higher frequencies, positive.
+        c: Steepness of the drop, positive.
+
+    Returns:
+        (K,) T(f_j) in [0, 1].
+
+    Raises:
+        ValueError: If ``a`` is not in (0, 1], ``b`` or ``c`` not positive.
+
+    [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
+    """
+    if not (0 < a <= 1 and b > 0 and c > 0):
+        raise ValueError(f'expected the Gompertz decay '
+                         f'1 - a exp(-b exp(-c f)) with a in (0, 1] and '
+                         f'positive b and c, but got a={a}, b={b}, c={c}')
+    return 1 - a * torch.exp(-b * torch.exp(-c * frequency))
+
+
 def tail_ratio(image_count: np.ndarray, mask: Union[Tensor,
                                                     Sequence]) -> float:
     """Measure how much of the training set the tail makes up.
 
     Args:
         image_count: (K,) images that contain each category.
-        mask: (K,) 1.0 for tail categories.
+        mask: (K,) 1.0 for tail categories; in between with a decay.
 
     Returns:
         TR(lambda) of [1]: sum of the tail's image counts over the sum of

@@ -1,7 +1,12 @@
 """The box head: prior bias and a loss that declares its whole contract."""
+from typing import List, Optional
+
+import torch
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
-from torch import nn
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
 
 CONTRACT_FLAGS = ('custom_cls_channels', 'custom_activation',
                   'custom_accuracy')
@@ -51,6 +56,79 @@ class EQLBBoxHead(ConvFCBBoxHead):
                     bias_prob=prior_prob,
                     override=dict(name='fc_cls'))
             ]
+
+    def loss_and_target(self,
+                        cls_score: Tensor,
+                        bbox_pred: Tensor,
+                        rois: Tensor,
+                        sampling_results: List[SamplingResult],
+                        rcnn_train_cfg: ConfigDict,
+                        concat: bool = True,
+                        reduction_override: Optional[str] = None) -> dict:
+        """Compute the losses, with the images' category sets if wanted.
+
+        Args:
+            cls_score: (R, K) logits.
+            bbox_pred: (R, 4 K) or (R, 4) box deltas.
+            rois: (R, 5) RoIs; the first column is the index of the image.
+            sampling_results: One per image; with ``verified_labels`` if the
+                loss has ``keep_verified``.
+            rcnn_train_cfg: ``train_cfg`` of the R-CNN.
+            concat: As in the host.
+            reduction_override: As in the host.
+
+        Returns:
+            ``loss_bbox``, a dictionary of losses, and ``bbox_targets``.
+
+        Raises:
+            ValueError: If the loss wants sets that did not arrive.
+        """
+        by_image = getattr(self.loss_cls, 'keep_verified', False)
+        result = super().loss_and_target(None if by_image else cls_score,
+                                         bbox_pred, rois, sampling_results,
+                                         rcnn_train_cfg, concat,
+                                         reduction_override)
+        if by_image:
+            # The host cannot pass the sets, so it computes the boxes alone.
+            labels, weights, *_ = result['bbox_targets']
+            verified = verified_mask(sampling_results, self.num_classes)
+            result['loss_bbox'].update(
+                self.loss_cls.get_accuracy(cls_score, labels),
+                loss_cls=self.loss_cls(
+                    cls_score,
+                    labels,
+                    weights,
+                    avg_factor=(weights > 0).sum().clamp(min=1),
+                    reduction_override=reduction_override,
+                    verified=verified.to(rois.device),
+                    image_index=rois[:, 0].long()))
+        return result
+
+
+def verified_mask(sampling_results: List[SamplingResult],
+                  num_classes: int) -> Tensor:
+    """Mark the categories in the positive or negative set of each image.
+
+    Args:
+        sampling_results: N results with ``verified_labels``.
+        num_classes: K.
+
+    Returns:
+        (N, K) bool, on the CPU.
+
+    Raises:
+        ValueError: If a result has no ``verified_labels``.
+    """
+    mask = torch.zeros(len(sampling_results), num_classes, dtype=torch.bool)
+    for row, result in zip(mask, sampling_results):
+        if not hasattr(result, 'verified_labels'):
+            raise ValueError(
+                'expected sampling results with verified_labels, since the '
+                'loss has keep_verified=True, but there are none; set '
+                'type="VerifiedRandomSampler" as the sampler of '
+                'train_cfg.rcnn, in a cascade in each stage')
+        row[result.verified_labels] = True
+    return mask
 
 
 def check_loss_contract(loss: nn.Module, num_classes: int) -> None:

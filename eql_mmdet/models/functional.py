@@ -10,16 +10,18 @@ def check_shapes(logits: Tensor, labels: Tensor, tail_mask: Tensor) -> None:
     Args:
         logits: (R, K) raw scores z_j.
         labels: (R,) labels.
-        tail_mask: (K,) T_lambda(f_j).
+        tail_mask: (K,) T_lambda(f_j), or (R, K).
 
     Raises:
         ValueError: If a shape is another one.
     """
-    if logits.ndim != 2 or logits.shape != (*labels.shape, *tail_mask.shape):
+    expected = (*labels.shape, tail_mask.shape[-1]) if tail_mask.ndim else None
+    if (logits.ndim != 2 or logits.shape != expected
+            or tail_mask.shape not in (expected, expected[1:])):
         raise ValueError(
-            f'expected logits (R, K), labels (R,) and tail_mask (K,), but '
-            f'got {tuple(logits.shape)}, {tuple(labels.shape)} and '
-            f'{tuple(tail_mask.shape)}')
+            f'expected logits (R, K), labels (R,) and tail_mask (K,) or '
+            f'(R, K), but got {tuple(logits.shape)}, {tuple(labels.shape)} '
+            f'and {tuple(tail_mask.shape)}')
 
 
 def one_hot_targets(labels: Tensor, num_classes: int) -> Tensor:
@@ -38,7 +40,9 @@ def one_hot_targets(labels: Tensor, num_classes: int) -> Tensor:
     return labels[:, None] == torch.arange(num_classes, device=labels.device)
 
 
-def equalization_weight(labels: Tensor, tail_mask: Tensor) -> Tensor:
+def equalization_weight(labels: Tensor,
+                        tail_mask: Tensor,
+                        exclude_background: bool = True) -> Tensor:
     """Weigh every score of every RoI.
 
     Eq. (2) and (4) of [1]: w_j = 1 - E(r) T_lambda(f_j) (1 - y_j). A
@@ -47,21 +51,41 @@ def equalization_weight(labels: Tensor, tail_mask: Tensor) -> Tensor:
 
     Args:
         labels: (R,) int64; K is background.
-        tail_mask: (K,) in [0, 1], T_lambda(f_j).
+        tail_mask: (K,) in [0, 1], T_lambda(f_j), or (R, K) where it differs
+            between RoIs.
+        exclude_background: E(r) is 0 for background RoIs. Otherwise it is 1
+            for all of them (the row "without E(r)" of [1]), and background
+            does not count for the tail either.
 
     Returns:
         (R, K) weights in [0, 1], in the type of ``tail_mask``.
 
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
-    num_classes = tail_mask.numel()
-    foreground = (labels >= 0) & (labels < num_classes)
-    others = foreground[:, None] & ~one_hot_targets(labels, num_classes)
+    num_classes = tail_mask.shape[-1]
+    others = ~one_hot_targets(labels, num_classes)
+    if exclude_background:
+        others = others & ~background_rois(labels, num_classes)[:, None]
     return 1 - others * tail_mask
 
 
-def equalization_loss(logits: Tensor, labels: Tensor,
-                      tail_mask: Tensor) -> Tensor:
+def background_rois(labels: Tensor, num_classes: int) -> Tensor:
+    """Tell which RoIs are background.
+
+    Args:
+        labels: (R,) int64.
+        num_classes: K.
+
+    Returns:
+        (R,) bool, True for labels other than 0 to K - 1.
+    """
+    return (labels < 0) | (labels >= num_classes)
+
+
+def equalization_loss(logits: Tensor,
+                      labels: Tensor,
+                      tail_mask: Tensor,
+                      exclude_background: bool = True) -> Tensor:
     """Sigmoid cross-entropy in which the tail is left in peace.
 
     Eq. (1) of [1]: the terms of L = - sum_j w_j log(p^_j), computed from
@@ -71,7 +95,8 @@ def equalization_loss(logits: Tensor, labels: Tensor,
     Args:
         logits: (R, K) raw scores z_j.
         labels: (R,) int64; K is background.
-        tail_mask: (K,) in [0, 1], T_lambda(f_j).
+        tail_mask: (K,) in [0, 1], T_lambda(f_j), or (R, K).
+        exclude_background: See :func:`equalization_weight`.
 
     Returns:
         (R, K) loss of every score; to be summed over K.
@@ -83,12 +108,51 @@ def equalization_loss(logits: Tensor, labels: Tensor,
     """
     check_shapes(logits, labels, tail_mask)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = one_hot_targets(labels, tail_mask.numel())
-    weight = equalization_weight(labels, tail_mask.to(logits))
+    targets = one_hot_targets(labels, logits.shape[1])
+    weight = equalization_weight(labels, tail_mask.to(logits),
+                                 exclude_background)
     # -log(p) is softplus(-z), and -log(1 - p) is softplus(z).
     loss = weight * F.softplus(torch.where(targets, -logits, logits))
     # Not only multiplied, since 0 times infinity is NaN.
     return loss.masked_fill(weight == 0, 0)
+
+
+def softmax_equalization_loss(logits: Tensor, labels: Tensor,
+                              tail_mask: Tensor, drawn: Tensor) -> Tensor:
+    """Softmax cross-entropy in which other tail categories may be left out.
+
+    Softmax Equalization Loss of [1]: -log(p~_y) with
+    p~_y = exp(z_y) / sum_k w~_k exp(z_k) and
+    w~_k = 1 - beta T_lambda(f_k) (1 - y_k), as cross-entropy of the logits
+    z_k + log(w~_k). No value of a finite logit gives NaN, and where nothing
+    is drawn it is cross-entropy to the last bit.
+
+    Args:
+        logits: (R, C) raw scores z_k, with or without a background column.
+        labels: (R,) int64 in [0, C).
+        tail_mask: (C,) in [0, 1], T_lambda(f_k), 0 for background.
+        drawn: (R, C) bool, beta.
+
+    Returns:
+        (R,) loss of every sample, computed in float32 or better.
+
+    Raises:
+        ValueError: If the shapes do not belong together.
+
+    [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
+    """
+    check_shapes(logits, labels, tail_mask)
+    if drawn.shape != logits.shape:
+        raise ValueError(f'expected drawn of the shape of the logits '
+                         f'{tuple(logits.shape)}, but got '
+                         f'{tuple(drawn.shape)}')
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_weight = torch.log1p(-tail_mask.to(logits))  # -inf where T is 1
+    drawn = drawn & ~one_hot_targets(labels, logits.shape[1])
+    weighted = torch.where(drawn, logits + log_weight, logits)
+    # Filled and not only added, since infinity minus infinity is NaN.
+    weighted = weighted.masked_fill(drawn & log_weight.isinf(), -torch.inf)
+    return F.cross_entropy(weighted, labels, reduction='none')
 
 
 def sigmoid_scores(logits: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eql_mmdet.datasets.category_counts import load_counts
-from eql_mmdet.datasets.frequency import (category_frequency, repeat_factors,
-                                          tail_mask, tail_ratio, tail_table,
+from eql_mmdet.datasets.frequency import (category_frequency,
+                                          exponential_decay, gompertz_decay,
+                                          repeat_factors, tail_mask,
+                                          tail_ratio, tail_table,
                                           threshold_for_tail_ratio)
 
 # Table 2 of the paper: lambda (1e-3), then tail ratio (%) and number of
@@ -68,8 +70,59 @@ def test_threshold_is_strict():
 
 
 @given(
+    st.lists(st.floats(0, 1), max_size=9), st.floats(1, 1e4),
+    st.floats(0.5, 4))
+@settings(deadline=None)
+def test_exponential_decay_equals_a_plain_loop(frequency, a, n):
+    result = exponential_decay(
+        torch.tensor(frequency, dtype=torch.float64), a, n)
+    expected = [max(0., 1 - (a * f)**n) for f in frequency]
+    np.testing.assert_allclose(result, expected, atol=1e-9)
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=9), st.floats(0.01, 1),
+    st.floats(0.1, 200), st.floats(1, 1e4))
+@settings(deadline=None)
+def test_gompertz_decay_equals_a_plain_loop(frequency, a, b, c):
+    result = gompertz_decay(
+        torch.tensor(frequency, dtype=torch.float64), a, b, c)
+    expected = [1 - a * math.exp(-b * math.exp(-c * f)) for f in frequency]
+    np.testing.assert_allclose(result, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize('decay, half', [
+    (lambda f: exponential_decay(f, 400, 2), math.sqrt(0.5) / 400),
+    (lambda f: gompertz_decay(f, 1, 80, 3000),
+     math.log(80 / math.log(2)) / 3000),
+])
+def test_decays_of_the_paper_fall_from_one_to_zero(decay, half):
+    frequency = torch.linspace(0, 0.02, 1000).double()
+    weight = decay(frequency)
+    assert weight[0] == 1 and weight[-1] < 1e-12
+    assert (weight.diff() <= 0).all()
+    assert decay(torch.tensor([half]).double()).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize('decay, values', [
+    (exponential_decay, (0, 2)),
+    (exponential_decay, (400, -1)),
+    (exponential_decay, (float('nan'), 2)),
+    (gompertz_decay, (0, 80, 3000)),
+    (gompertz_decay, (1.1, 80, 3000)),
+    (gompertz_decay, (1, 0, 3000)),
+    (gompertz_decay, (1, 80, -1)),
+])
+def test_decay_out_of_range_is_named(decay, values):
+    with pytest.raises(ValueError, match=f'decay .*got a={values[0]}'):
+        decay(torch.ones(3), *values)
+
+
+@given(
     st.lists(st.integers(1, 60), min_size=1, max_size=30),
-    st.floats(0.001, 1.0))
+    # Rounded, since shares that differ by rounding count as equal.
+    st.floats(0.001, 1.0).map(lambda target: round(target, 6)))
+@settings(deadline=None)
 def test_threshold_for_a_tail_ratio_is_the_largest_that_fits(counts, target):
     counts = np.array(counts)
     frequency = torch.from_numpy(counts).float() / 61
@@ -113,6 +166,7 @@ def plain_repeat_factors(images, threshold):
 @given(
     st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=40),
     st.floats(0.001, 1.0))
+@settings(deadline=None)
 def test_repeat_factors_equal_a_plain_loop(images, threshold):
     pairs = [(i, x) for i, labels in enumerate(images) for x in set(labels)]
     image, label = np.array(pairs, dtype=np.int64).reshape(-1, 2).T

@@ -1,10 +1,12 @@
 """EQLBBoxHead: initialisation, layouts, the contract, one step, one image."""
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 
 K = 4
@@ -101,6 +103,104 @@ def test_one_training_step_protects_the_tail(loss_cls):
     zero = cls_score.grad == 0
     assert zero.tolist() == [[True, False, True, False],
                              [False, False, True, False], [False] * 4]
+
+
+@pytest.fixture
+def sampled():
+    """Logits, deltas and RoIs of two images, as the RoI heads pass them."""
+    labels = [torch.tensor([1, 0]), torch.tensor([3])]
+    boxes = torch.tensor([[0., 0., 9., 9.]])
+    results = [
+        SimpleNamespace(
+            pos_priors=boxes.repeat(len(y), 1),
+            neg_priors=boxes.repeat(2, 1),
+            pos_gt_bboxes=boxes.repeat(len(y), 1) + 1,
+            pos_gt_labels=y) for y in labels
+    ]
+    rois = bbox2roi([torch.cat([r.pos_priors, r.neg_priors]) for r in results])
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, K, generator=generator).requires_grad_()
+    deltas = torch.randn(7, 4 * K, generator=generator)
+    config = ConfigDict(pos_weight=-1)
+    return dict(
+        cls_score=logits,
+        bbox_pred=deltas,
+        rois=rois,
+        sampling_results=results,
+        rcnn_train_cfg=config)
+
+
+def test_verified_sets_reach_the_loss_image_by_image(loss_cls, sampled):
+    results = sampled['sampling_results']
+    results[0].verified_labels, results[1].verified_labels = [0, 1, 2], []
+    head = build(dict(loss_cls, keep_verified=True))
+    found = head.loss_and_target(**sampled)
+    found['loss_bbox']['loss_cls'].backward()
+    # Categories 0 and 2 are tail. The first image keeps both.
+    zero = sampled['cls_score'].grad == 0
+    assert zero.nonzero().tolist() == [[4, 0], [4, 2]]
+    plain = build(loss_cls).loss_and_target(**sampled)
+    rest = plain['loss_bbox'].keys() - {'loss_cls'}
+    assert plain['loss_bbox'].keys() == found['loss_bbox'].keys()
+    assert all(
+        torch.equal(found['loss_bbox'][k], plain['loss_bbox'][k])
+        for k in rest)
+    targets = zip(found['bbox_targets'], plain['bbox_targets'])
+    assert all(torch.equal(a, b) for a, b in targets)
+
+
+def test_empty_sets_give_the_loss_without_the_rule(loss_cls, sampled):
+    for result in sampled['sampling_results']:
+        result.verified_labels = []
+    rule = build(dict(loss_cls, keep_verified=True))
+    losses = [
+        head.loss_and_target(**sampled)['loss_bbox']['loss_cls']
+        for head in (rule, build(loss_cls))
+    ]
+    torch.testing.assert_close(*losses)
+
+
+def test_sets_that_do_not_arrive_are_named(loss_cls, sampled):
+    head = build(dict(loss_cls, keep_verified=True))
+    with pytest.raises(ValueError, match='VerifiedRandomSampler'):
+        head.loss_and_target(**sampled)
+
+
+def test_softmax_eql_trains_and_tests_in_the_box_head_of_the_host(loss_cls):
+    loss_cls = dict(loss_cls, type='SoftmaxEqualizationLoss', gamma=1.)
+    head = Shared2FCBBoxHead(
+        num_classes=K,
+        in_channels=8,
+        roi_feat_size=3,
+        fc_out_channels=16,
+        loss_cls=loss_cls)
+    cls_score, bbox_pred = head(torch.randn(3, 8, 3, 3))
+    assert cls_score.shape == (3, K + 1)
+    cls_score.retain_grad()
+    losses = head.loss(
+        cls_score,
+        bbox_pred,
+        rois=torch.zeros(3, 5),
+        labels=torch.tensor([1, 0, K]),
+        label_weights=torch.ones(3),
+        bbox_targets=torch.zeros(3, 4),
+        bbox_weights=torch.ones(3, 4))
+    assert set(losses) == {'loss_cls', 'loss_bbox', 'acc_classes'}
+    losses['loss_cls'].backward()
+    # Without E(r), and never the background.
+    assert (cls_score.grad == 0).nonzero().tolist() == [[0, 0], [0, 2], [1, 2],
+                                                        [2, 0], [2, 2]]
+    result, = head.predict_by_feat(
+        rois=(torch.tensor([[0., 0., 0., 10., 10.]]), ),
+        cls_scores=(torch.tensor([[1., -9., -9., -9., 2.]]), ),
+        bbox_preds=(torch.zeros(1, 4 * K), ),
+        batch_img_metas=[dict(img_shape=(40, 40))],
+        rcnn_test_cfg=ConfigDict(
+            score_thr=0.1,
+            nms=dict(type='nms', iou_threshold=0.5),
+            max_per_img=9))
+    assert result.labels.tolist() == [0]
+    assert result.scores.item() == pytest.approx(1 / (1 + math.e), abs=1e-4)
 
 
 def test_test_time_scores_are_sigmoids(loss_cls):

@@ -7,6 +7,9 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from eql_mmdet.models.fused import equalization_roi_loss
+from eql_mmdet.models.roi_sampler import VerifiedRandomSampler
+
 K = 6
 
 
@@ -63,6 +66,34 @@ def test_every_stage_protects_the_tail(model, batch):
         assert head.fc_cls.out_features == K
         # Background RoIs still teach the tail, so its weights have gradients.
         assert (head.fc_cls.weight.grad != 0).any(dim=1).all()
+
+
+@pytest.mark.parametrize('verified', [[], [0, 3], [0, 1, 2, 3]])
+def test_every_stage_knows_the_verified_categories(model, batch, verified,
+                                                   monkeypatch):
+    tails = []
+
+    def record(logits, labels, tail, image_index, exclude_background):
+        tails.append(tail.tolist())
+        assert image_index.tolist() == [0] * len(logits)
+        return equalization_roi_loss(logits, labels, tail, image_index,
+                                     exclude_background)
+
+    monkeypatch.setattr('eql_mmdet.models.losses.equalization_roi_loss',
+                        record)
+    for head in model.roi_head.bbox_head:
+        head.loss_cls.keep_verified = True
+    model.roi_head.bbox_sampler = [
+        VerifiedRandomSampler(num=64, pos_fraction=0.25)
+        for _ in model.roi_head.bbox_head
+    ]
+    batch['data_samples'][0].gt_instances.set_metainfo(
+        dict(verified_labels=verified))
+    losses = model.loss(batch['inputs'], batch['data_samples'])
+    expected = [float(k < 2 and k not in verified) for k in range(K)]
+    assert tails == [[expected]] * 3
+    model.parse_losses(losses)[0].backward()
+    assert torch.isfinite(losses['s2.loss_cls'])
 
 
 def test_scores_are_sigmoids_of_the_mean_logits(model, batch):

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from eql_mmdet.models.functional import (equalization_loss,
                                          equalization_weight,
-                                         foreground_accuracy, sigmoid_scores)
+                                         foreground_accuracy, sigmoid_scores,
+                                         softmax_equalization_loss)
 
 R, K = 12, 7
 
@@ -22,14 +23,15 @@ def batch():
     return logits, labels, tail
 
 
-def paper_loop(logits, labels, tail):
+def paper_loop(logits, labels, tail, exclude_background=True):
     """Eq. (1), (2) and (4) of the paper, one scalar at a time."""
     loss, gradient = torch.zeros_like(logits), torch.zeros_like(logits)
     for r in range(logits.shape[0]):
-        exclude = 1 if labels[r] < logits.shape[1] else 0  # E(r)
+        e = 1 if labels[r] < logits.shape[1] or not exclude_background else 0
         for j in range(logits.shape[1]):
             y = 1 if labels[r] == j else 0
-            w = 1 - exclude * float(tail[j]) * (1 - y)
+            w = 1 - e * float(tail[r][j] if tail.ndim > 1 else tail[j]) * (1 -
+                                                                           y)
             p = 1 / (1 + math.exp(-float(logits[r, j])))
             loss[r, j] = -w * math.log(p if y else 1 - p)
             gradient[r, j] = w * (p - y)
@@ -52,6 +54,26 @@ def test_continuous_tail_weights_equal_a_loop_over_the_paper(batch):
     tail = tail * 0.37
     loss = equalization_loss(logits, labels, tail)
     torch.testing.assert_close(loss, paper_loop(logits, labels, tail)[0])
+
+
+@pytest.mark.parametrize('by_roi', [False, True])
+def test_loss_without_exclusion_equals_a_loop_over_the_paper(batch, by_roi):
+    logits, labels, tail = batch
+    if by_roi:
+        generator = torch.Generator().manual_seed(3)
+        tail = torch.rand(R, K, generator=generator).double() * tail
+    logits.requires_grad_()
+    loss = equalization_loss(logits, labels, tail, exclude_background=False)
+    loss.sum().backward()
+    expected = paper_loop(logits.detach(), labels, tail, False)
+    torch.testing.assert_close((loss.detach(), logits.grad), expected)
+
+
+def test_without_exclusion_background_spares_the_tail(batch):
+    _, _, tail = batch
+    background = torch.full((R, ), K)
+    weight = equalization_weight(background, tail, exclude_background=False)
+    assert torch.equal(weight, (1 - tail).expand(R, K))
 
 
 def test_gradcheck(batch):
@@ -159,6 +181,8 @@ def test_loss_compiles_without_a_graph_break(batch):
     ((R, K), (R + 1, ), (K, )),
     ((R, K), (R, 1), (K, )),
     ((K, ), (R, ), (K, )),
+    ((R, K), (R, ), (R + 1, K)),
+    ((R, K), (R, ), ()),
 ])
 def test_wrong_shapes_are_named(shapes):
     logits, labels, tail = (torch.zeros(shape) for shape in shapes)
@@ -187,3 +211,118 @@ def test_accuracy_without_foreground_is_zero(rois):
     accuracy = foreground_accuracy(
         torch.zeros(rois, 3), torch.full((rois, ), 3))
     assert accuracy.item() == 0
+
+
+@pytest.fixture
+def drawn(batch):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(batch[0].shape, generator=generator) < 0.7
+
+
+def softmax_loop(logits, labels, tail, drawn):
+    """The softmax form of the paper, one scalar at a time."""
+    loss, gradient = torch.zeros(R).double(), torch.zeros_like(logits)
+    for r in range(R):
+        terms = []
+        for k in range(K):
+            y, beta = int(labels[r] == k), int(drawn[r, k])
+            w = 1 - beta * float(tail[k]) * (1 - y)
+            terms.append(w * math.exp(float(logits[r, k])))
+        p = [term / sum(terms) for term in terms]
+        loss[r] = -math.log(p[labels[r]])
+        for k in range(K):
+            gradient[r, k] = p[k] - int(labels[r] == k)
+    return loss, gradient
+
+
+def softmax_value_and_gradient(function, logits, *rest):
+    logits = logits.clone().requires_grad_()
+    loss = function(logits, *rest)
+    loss.sum().backward()
+    return loss.detach(), logits.grad
+
+
+@pytest.mark.parametrize('strength', [1., 0.37])
+def test_softmax_loss_and_gradient_equal_a_loop(batch, drawn, strength):
+    logits, labels, tail = batch
+    labels, tail = labels % K, strength * tail
+    result = softmax_value_and_gradient(softmax_equalization_loss, logits,
+                                        labels, tail, drawn)
+    torch.testing.assert_close(result, softmax_loop(logits, labels, tail,
+                                                    drawn))
+
+
+@pytest.mark.parametrize('case', ['nothing drawn', 'no tail'])
+def test_softmax_loss_without_a_draw_is_cross_entropy_to_the_bit(
+        batch, drawn, case):
+    logits, labels, tail = batch
+    labels = labels % K
+    if case == 'no tail':
+        tail = torch.zeros_like(tail)
+    else:
+        drawn = torch.zeros_like(drawn)
+    result = softmax_value_and_gradient(softmax_equalization_loss, logits,
+                                        labels, tail, drawn)
+    expected = softmax_value_and_gradient(
+        lambda z, y: F.cross_entropy(z, y, reduction='none'), logits, labels)
+    assert all(map(torch.equal, result, expected))
+
+
+def test_softmax_gradcheck(batch, drawn):
+    logits, labels, tail = batch
+    labels = labels % K
+    assert torch.autograd.gradcheck(
+        lambda z: softmax_equalization_loss(z, labels, 0.9 * tail, drawn),
+        logits.requires_grad_())
+
+
+def test_left_out_categories_have_exactly_zero_softmax_gradient(batch, drawn):
+    logits, labels, tail = batch
+    labels = labels % K
+    out = drawn & tail.bool() & (labels[:, None] != torch.arange(K))
+    _, gradient = softmax_value_and_gradient(softmax_equalization_loss, logits,
+                                             labels, tail, drawn)
+    assert out.any() and (gradient[out] == 0).all()
+    assert (gradient[~out] != 0).all()
+
+
+@pytest.mark.parametrize('scale', [1e4, 1e30, 3e38])
+@pytest.mark.parametrize('share', [0., 0.5, 1.])
+def test_softmax_loss_never_gives_nan(batch, scale, share):
+    logits, labels, _ = batch
+    extreme = scale * logits.sign().float()
+    drawn = torch.rand(
+        R, K, generator=torch.Generator().manual_seed(2)) < share
+    loss, gradient = softmax_value_and_gradient(softmax_equalization_loss,
+                                                extreme, labels % K,
+                                                torch.ones(K), drawn)
+    assert not loss.isnan().any() and torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize('value', [math.inf, -math.inf])
+def test_left_out_categories_add_nothing_even_at_infinity(batch, value):
+    logits, labels, tail = batch
+    labels, drawn = labels % K, torch.ones(R, K).bool()
+    out = tail.bool() & (labels[:, None] != torch.arange(K))
+    rest = labels, tail, drawn
+    expected = softmax_value_and_gradient(softmax_equalization_loss, logits,
+                                          *rest)
+    result = softmax_value_and_gradient(softmax_equalization_loss,
+                                        logits.masked_fill(out, value), *rest)
+    torch.testing.assert_close(result, expected, rtol=0, atol=0)
+
+
+def test_softmax_loss_of_half_precision_is_computed_in_float32(batch, drawn):
+    logits, labels, tail = batch
+    half = logits.bfloat16()
+    loss = softmax_equalization_loss(half, labels % K, tail, drawn)
+    assert loss.dtype == torch.float32
+    expected = softmax_equalization_loss(half.double(), labels % K, tail,
+                                         drawn)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_wrong_shape_of_the_draw_is_named(batch):
+    logits, labels, tail = batch
+    with pytest.raises(ValueError, match=r'drawn .*\(12, 7\).*\(7,\)'):
+        softmax_equalization_loss(logits, labels % K, tail, tail.bool())

@@ -46,6 +46,11 @@ def batch():
     return logits, labels, weight
 
 
+@pytest.fixture(params=[True, False], ids=['E(r)', 'E(r)=1'])
+def exclude_background(request):
+    return request.param
+
+
 def value_and_gradient(function, logits, labels, tail, weight=1.):
     logits = logits.clone().requires_grad_()
     loss = function(logits, labels, tail)
@@ -57,14 +62,22 @@ def definition(logits, labels, tail):
     return equalization_loss(logits, labels, tail).sum(dim=1)
 
 
-def paper_loop(logits, labels, tail, roi_weight):
+def paper_loop(logits,
+               labels,
+               tail,
+               roi_weight,
+               exclude_background=True,
+               sets=None,
+               image_index=None):
     """Eq. (1), (2) and (4) of the paper, one scalar at a time."""
     loss, gradient = torch.zeros(R).double(), torch.zeros(R, K).double()
     for r in range(R):
-        exclude = 1 if labels[r] < K else 0  # E(r)
+        exclude = 1 if labels[r] < K or not exclude_background else 0  # E(r)
         for j in range(K):
             y = 1 if labels[r] == j else 0
             w = 1 - exclude * float(tail[j]) * (1 - y)
+            if sets is not None and j in sets[image_index[r]]:
+                w = 1  # Sec. 4.2
             p = 1 / (1 + math.exp(-float(logits[r, j])))
             loss[r] -= w * math.log(p if y else 1 - p)
             gradient[r, j] = roi_weight[r] * w * (p - y)
@@ -77,6 +90,131 @@ def test_value_and_gradient_equal_a_loop_over_the_paper(batch, tail):
                                 weight)
     expected = paper_loop(logits, labels, tail, weight)
     torch.testing.assert_close(result, expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.fixture
+def sets():
+    """Positive and negative sets of three images, and the (3, K) mask."""
+    by_image = [{0, 4, K - 1}, set(), {1, 2, 3}]
+    mask = torch.tensor([[j in s for j in range(K)] for s in by_image])
+    image_index = torch.arange(R) % 3
+    image_index[0] = 2
+    return by_image, mask, image_index
+
+
+def test_variants_equal_a_loop_over_the_paper(batch, tail, exclude_background):
+    logits, labels, weight = batch
+    result = value_and_gradient(
+        lambda *args: equalization_roi_loss(
+            *args, exclude_background=exclude_background), logits, labels,
+        tail, weight)
+    expected = paper_loop(logits, labels, tail, weight, exclude_background)
+    torch.testing.assert_close(result, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_rule_of_the_image_sets_equals_a_loop_over_the_paper(
+        batch, tail, sets, exclude_background):
+    logits, labels, weight = batch
+    by_image, mask, image_index = sets
+    by_row = torch.where(mask, 0, tail)
+    result = value_and_gradient(
+        lambda *args: equalization_roi_loss(
+            *args, image_index, exclude_background), logits, labels, by_row,
+        weight)
+    expected = paper_loop(logits, labels, tail, weight, exclude_background,
+                          by_image, image_index)
+    torch.testing.assert_close(result, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_variants_are_right_to_second_order(batch, sets, exclude_background):
+    logits, labels, _ = batch
+    _, mask, image_index = sets
+    by_row = torch.where(mask, 0, THRESHOLDS['gompertz'])
+
+    def function(z):
+        return equalization_roi_loss(z, labels, by_row, image_index,
+                                     exclude_background)
+
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(function, logits)
+    assert torch.autograd.gradgradcheck(function, logits)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_variants_of_half_precision_are_summed_in_float32(
+        batch, sets, exclude_background, dtype):
+    logits, labels, _ = batch
+    _, mask, image_index = sets
+    by_row = torch.where(mask, 0, THRESHOLDS['gompertz']).float()
+    half = logits.to(dtype)
+    loss, gradient = value_and_gradient(
+        lambda *args: equalization_roi_loss(
+            *args, image_index, exclude_background), half, labels, by_row)
+    expected, slope = value_and_gradient(
+        lambda z, y, tail: equalization_loss(z, y, tail[image_index],
+                                             exclude_background).sum(dim=1),
+        half.double(), labels, by_row.double())
+    assert loss.dtype == torch.float32 and gradient.dtype == dtype
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient, slope.to(dtype), rtol=1e-2, atol=1e-7)
+
+
+def test_without_exclusion_a_protected_tail_adds_nothing_at_infinity(batch):
+    logits, _, _ = batch
+    labels = torch.full((R, ), K)
+    logits = logits.masked_fill(THRESHOLDS['step'] == 1, math.inf)
+    loss, gradient = value_and_gradient(
+        lambda *args: equalization_roi_loss(*args, exclude_background=False),
+        logits, labels, THRESHOLDS['step'])
+    assert torch.isfinite(loss).all()
+    assert (gradient[:, THRESHOLDS['step'] == 1] == 0).all()
+
+
+def test_images_compile_and_run_on_meta(batch, sets, exclude_background):
+    logits, labels, _ = batch
+    _, mask, image_index = sets
+    by_row = torch.where(mask, 0, THRESHOLDS['step'])
+    rest = labels, by_row, image_index, exclude_background
+    torch._dynamo.reset()
+    compiled = torch.compile(equalization_roi_loss, fullgraph=True)
+    torch.testing.assert_close(
+        compiled(logits, *rest), equalization_roi_loss(logits, *rest))
+    meta = [t.to('meta') for t in (logits, labels, by_row, image_index)]
+    meta[0].requires_grad_()
+    loss = equalization_roi_loss(*meta, exclude_background)
+    gradient, = torch.autograd.grad(loss.sum(), meta[0])
+    assert loss.shape == (R, ) and gradient.shape == (R, K)
+
+
+def test_images_under_vmap_equal_a_loop(batch, sets):
+    logits, labels, _ = batch
+    _, mask, image_index = sets
+    by_row = torch.where(mask, 0, THRESHOLDS['step'])
+    logits, index = torch.stack([logits, logits / 2]), torch.stack(
+        [image_index, image_index.roll(1)])
+    result = torch.vmap(equalization_roi_loss,
+                        (0, None, None, 0))(logits, labels, by_row, index)
+    expected = torch.stack([
+        equalization_roi_loss(logits[i], labels, by_row, index[i])
+        for i in range(2)
+    ])
+    torch.testing.assert_close(result, expected)
+
+
+@pytest.mark.parametrize('tail, index', [
+    ((2, K), None),
+    ((K, ), (R, )),
+    ((2, K), (R + 1, )),
+    ((2, K + 1), (R, )),
+    ((0, K), (R, )),
+])
+def test_wrong_images_are_named(tail, index):
+    index = None if index is None else torch.zeros(index).long()
+    with pytest.raises(ValueError, match='expected logits .R, K.') as error:
+        equalization_roi_loss(
+            torch.zeros(R, K),
+            torch.zeros(R).long(), torch.zeros(tail), index)
+    assert str(tuple(tail[-1:]))[1:-2] in str(error.value)
 
 
 @pytest.mark.parametrize('mean, std', [(0, 3), (-7, 1), (8, 30)])

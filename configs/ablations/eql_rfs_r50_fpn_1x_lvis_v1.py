@@ -1,0 +1,6 @@
+# Equalization Loss on LVIS v1 with repeat factor sampling.
+_base_ = 'eql_r50_fpn_1x_lvis_v1.py'
+
+train_dataloader = dict(
+    sampler=dict(
+        _delete_=True, type='RepeatFactorSampler', repeat_threshold=5e-4))

@@ -1,0 +1,68 @@
+#!/usr/bin/env python
+"""Tabulate finished runs: AP of every seed, mean and spread of a config."""
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+from eql_mmdet.evaluation.per_category import write_rows
+from eql_mmdet.evaluation.runs import (check_runs, read_run, run_rows,
+                                       runs_table)
+
+
+def parse_args(argv=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'work_dirs',
+        nargs='+',
+        metavar='WORK_DIR',
+        help='--work-dir of a finished training; one config and one seed '
+        'each (--cfg-options randomness.seed=1)')
+    parser.add_argument(
+        '--out',
+        default='work_dirs/ablations',
+        help='write OUT.md (percent) and OUT.csv (fractions); default: '
+        '%(default)s')
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Read all runs, then print the table and write both files."""
+    args = parse_args(argv)
+    files = [Path(f'{args.out}.{ending}') for ending in ('md', 'csv')]
+    for path in files:
+        if path.exists():
+            raise FileExistsError(
+                f'"{path}" is already there; remove it or choose another')
+    rows = run_rows(load_runs(args.work_dirs))
+    table = runs_table(rows)
+    print(table)
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    files[0].write_text(table, encoding='utf-8')
+    write_rows(files[1], rows)
+    print(f'written to {files[0]} and {files[1]}')
+
+
+def load_runs(work_dirs):
+    """Read the runs; name all that are missing or unfinished."""
+    runs, wrong = [], []
+    for work_dir in work_dirs:
+        try:
+            runs.append(read_run(Path(work_dir), load_settings))
+        except ValueError as error:
+            wrong.append(f'{work_dir}: {error}')
+    if wrong:
+        raise ValueError(f'{len(wrong)} of {len(work_dirs)} runs cannot be '
+                         'used:\n' + '\n'.join(wrong))
+    check_runs(runs)
+    return runs
+
+
+def load_settings(path):
+    """Read a config that the runner has written."""
+    return Config.fromfile(path, import_custom_modules=False).to_dict()
+
+
+if __name__ == '__main__':
+    main()
