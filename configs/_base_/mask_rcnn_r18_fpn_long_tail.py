@@ -1,7 +1,7 @@
 # The experiment of docs/results.md: 120 categories whose image counts fall as
 # those of LVIS do, a small Mask R-CNN that has seen other pictures before.
 _base_ = './mask_rcnn_r18_fpn_tiny_lvis.py'
-load_from = 'work_dirs/long_tail/pretrain/epoch_12.pth'
+load_from = 'work_dirs/long_tail/pretrain/epoch_8.pth'
 
 num_classes = 120
 model = dict(

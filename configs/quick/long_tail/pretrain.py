@@ -10,4 +10,8 @@ val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/tiny_lvis_val.json')
 test_evaluator = val_evaluator
+
+# Of the 12 epochs of the schedule; the experiment goes on from here, so that
+# the learning rate need not come to an end.
+train_cfg = dict(max_epochs=8, val_interval=8)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
