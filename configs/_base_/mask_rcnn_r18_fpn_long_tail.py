@@ -8,8 +8,8 @@ model = dict(
     roi_head=dict(
         bbox_head=dict(num_classes=num_classes),
         mask_head=dict(num_classes=num_classes)),
-    # As in the LVIS recipe: scores of drowned categories are low.
-    test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))
+    # Scores of drowned categories are low.
+    test_cfg=dict(rcnn=dict(score_thr=1e-4)))
 
 data_root = 'data/long_tail/'
 train_dataloader = dict(dataset=dict(data_root=data_root))
@@ -19,21 +19,22 @@ val_evaluator = dict(ann_file=data_root + 'annotations/tiny_lvis_val.json')
 test_evaluator = val_evaluator
 
 # Iterations and not epochs: resampling must not mean more training.
-max_iters = 700
+max_iters = 500
 train_cfg = dict(
     _delete_=True,
     type='IterBasedTrainLoop',
     max_iters=max_iters,
     val_interval=max_iters)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+# As in the LVIS recipe. Adam divides every gradient by its own size, so that
+# it hides most of what a loss does to the size of gradients.
+optim_wrapper = dict(
+    optimizer=dict(
+        _delete_=True, type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    # Where the LVIS recipe has them: after 2/3 and 8/9.
     dict(
-        type='CosineAnnealingLR',
-        begin=0,
-        end=max_iters,
-        by_epoch=False,
-        eta_min_ratio=0.01)
+        type='MultiStepLR', by_epoch=False, milestones=[333, 444], gamma=0.1)
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=max_iters),
