@@ -33,8 +33,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     # Where the LVIS recipe has them: after 2/3 and 8/9.
-    dict(
-        type='MultiStepLR', by_epoch=False, milestones=[333, 444], gamma=0.1)
+    dict(type='MultiStepLR', by_epoch=False, milestones=[333, 444], gamma=0.1)
 ]
 default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=max_iters),
