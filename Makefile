@@ -1,7 +1,8 @@
-# make demo   set up what is missing, train and test EQL on a synthetic set
-# make test   set up what is missing, run the tests
-# make lint   set up what is missing, run the linters
-# make env    set up only
+# make demo         set up what is missing, train and test EQL on a synthetic set
+# make experiment   set up what is missing, repeat docs/results.md
+# make test         set up what is missing, run the tests
+# make lint         set up what is missing, run the linters
+# make env          set up only
 #
 # STACK=openmmlab (default) installs mmengine, mmcv and mmdet of OpenMMLab
 # into .venv; STACK=onedl the maintained forks onedl-* into .venv-onedl.
@@ -30,11 +31,14 @@ BUILD_MMCV = MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation \
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext'
 STAMPS = $(VENV)/.stamps
 
-.PHONY: demo test lint env clean
+.PHONY: demo experiment test lint env clean
 .DELETE_ON_ERROR:
 
 demo: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/demo.py
+
+experiment: env
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/experiment.py
 
 test: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest

@@ -13,11 +13,12 @@ from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if p.parent.name != '_base_')
 FULL_SIZE = [p for p in CONFIGS if 'quick' not in p.parts]
 LVIS = [p for p in CONFIGS if p.stem.endswith('_lvis') and p.parent == ROOT]
-ABLATIONS = [p for p in CONFIGS if p.parent.name == 'ablations']
 LOSSES = dict(
     baseline='CrossEntropyLoss',
     eql='EqualizationLoss',
@@ -52,10 +53,27 @@ def names_a_sampler(path):
                for keyword in node.value.keywords)
 
 
+@pytest.fixture(scope='module')
+def long_tail(tmp_path_factory):
+    """As many categories as in the long-tail experiment, fewer images."""
+    folder = tmp_path_factory.mktemp('long_tail')
+    make_tiny_lvis(
+        folder,
+        num_categories=120,
+        num_train=300,
+        num_val=24,
+        image_size=64,
+        seed=0)
+    return folder
+
+
 @pytest.fixture
-def data_dir(tiny_root, tmp_path, monkeypatch):
+def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
     """A working folder in which the data of every config lie."""
     shutil.copytree(tiny_root / 'data', tmp_path / 'data')
+    (tmp_path / 'data/long_tail_pretrain').symlink_to(tiny_root /
+                                                      'data/tiny_lvis')
+    (tmp_path / 'data/long_tail').symlink_to(long_tail)
     coco = tmp_path / 'data/custom/annotations'
     coco.mkdir(parents=True)
     text = (tiny_root /
@@ -133,8 +151,9 @@ def test_backbone_is_the_one_in_the_name(path):
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
-def test_at_most_one_base_is_ours_and_two_of_an_ablation(path):
-    assert len(chain(path)) <= (3 if path in ABLATIONS else 2)
+def test_at_most_one_base_is_ours_and_two_of_an_experiment(path):
+    experiment = path.parent.name in ('ablations', 'long_tail')
+    assert len(chain(path)) <= (3 if experiment else 2)
 
 
 @pytest.mark.parametrize('path', LVIS, ids=lambda p: p.stem)
