@@ -7,7 +7,7 @@ from .compat import apply_fixes  # noqa: E402
 from .datasets.lvis_dataset import LVISFormatDataset  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
-from .models.bbox_head import EQLBBoxHead  # noqa: E402
+from .models.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
 from .models.losses import EqualizationLoss  # noqa: E402
 from .version import __version__  # noqa: E402
 
@@ -15,5 +15,5 @@ apply_fixes()
 
 __all__ = [
     'EQLBBoxHead', 'EqualizationLoss', 'LVISEvalMetric', 'LVISFormatDataset',
-    'RepeatFactorSampler', '__version__'
+    'LargeVocabBBoxHead', 'RepeatFactorSampler', '__version__'
 ]

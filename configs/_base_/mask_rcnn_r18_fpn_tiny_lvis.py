@@ -36,6 +36,7 @@ model = dict(
             # Levels by size: 32 and 64 px instead of 112 and 224.
             finest_scale=16),
         bbox_head=dict(
+            type='LargeVocabBBoxHead',
             in_channels=channels,
             fc_out_channels=256,
             num_classes=num_classes,

@@ -1,11 +1,14 @@
 """EQL in all stages of a cascade: one training step, one image."""
 import pytest
 import torch
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+
+from eql_mmdet import EQLBBoxHead
 
 K = 6
 
@@ -63,6 +66,19 @@ def test_every_stage_protects_the_tail(model, batch):
         assert head.fc_cls.out_features == K
         # Background RoIs still teach the tail, so its weights have gradients.
         assert (head.fc_cls.weight.grad != 0).any(dim=1).all()
+
+
+def test_detections_are_those_of_the_host(model, batch, monkeypatch):
+    model.eval()
+    with torch.no_grad():
+        ours, = model.predict(batch['inputs'], batch['data_samples'])
+        ours = ours.pred_instances
+        monkeypatch.setattr(EQLBBoxHead, '_predict_by_feat_single',
+                            BBoxHead._predict_by_feat_single)
+        host, = model.predict(batch['inputs'], batch['data_samples'])
+    assert len(ours) == 100
+    for key, value in host.pred_instances.items():
+        assert torch.equal(ours[key], value)
 
 
 def test_scores_are_sigmoids_of_the_mean_logits(model, batch):
