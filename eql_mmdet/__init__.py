@@ -9,11 +9,13 @@ from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
 from .models.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
 from .models.losses import EqualizationLoss  # noqa: E402
+from .models.mask_head import CropFCNMaskHead  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()
 
 __all__ = [
-    'EQLBBoxHead', 'EqualizationLoss', 'LVISEvalMetric', 'LVISFormatDataset',
-    'LargeVocabBBoxHead', 'RepeatFactorSampler', '__version__'
+    'CropFCNMaskHead', 'EQLBBoxHead', 'EqualizationLoss', 'LVISEvalMetric',
+    'LVISFormatDataset', 'LargeVocabBBoxHead', 'RepeatFactorSampler',
+    '__version__'
 ]

@@ -13,7 +13,9 @@ model = dict(
         init_cfg=dict(
             type='Pretrained',
             checkpoint='open-mmlab://detectron2/resnet50_caffe')),
-    roi_head=dict(bbox_head=dict(type='LargeVocabBBoxHead')),
+    roi_head=dict(
+        bbox_head=dict(type='LargeVocabBBoxHead'),
+        mask_head=dict(type='CropFCNMaskHead', rle=True)),
     train_cfg=dict(rcnn=dict(assigner=dict(match_low_quality=False))))
 
 # The base wraps the data in ClassBalancedDataset; here the sampler alone
