@@ -106,6 +106,15 @@ def test_scores_and_augmented_masks_are_left_to_the_host(changed):
     assert ours.dtype == host.dtype and torch.equal(ours, host)
 
 
+def test_scores_equal_to_the_threshold_belong_to_the_object():
+    logits, boxes, labels, meta = real_case()
+    ours, host = (
+        head._predict_by_feat_single(logits * 0, boxes.clone(), labels, meta,
+                                     CONFIG)
+        for head in (build(), build_host()))
+    assert host.any() and torch.equal(ours, host)
+
+
 @pytest.fixture
 def rle_and_bitmaps():
     logits, boxes, labels, meta = real_case()

@@ -132,11 +132,11 @@ def test_rotated_boxes_are_left_to_the_host():
 
 
 def test_the_host_rounds_boxes_of_late_categories_and_we_do_not():
-    """IoU 1.6 / 3.4; shifted by 9,999 x 1,001 pixels it becomes 2 / 3."""
+    """IoU 1.6 / 3.4; shifted by 8,384 x 1,001 > 2^23 pixels it is 2 / 3."""
     boxes = torch.tensor([[0., 0., 3.4, 1.], [0., 0., 1.6, 1.],
                           [900., 900., 1000., 1000.]])
     scores = torch.zeros(3, 10001)
-    scores[:, 9999] = torch.tensor([0.9, 0.8, 0.7])
+    scores[:, 8384] = torch.tensor([0.9, 0.8, 0.7])
     cfg = dict(type='nms', iou_threshold=0.5, split_thr=1)
     assert len(multiclass_nms(boxes, scores, 0.1, cfg, 9)[0]) == 3
     assert len(host_multiclass_nms(boxes, scores, 0.1, cfg, 9)[0]) == 2
