@@ -67,7 +67,7 @@ def parse_args(argv=None):
         '--scenes',
         type=int,
         default=3,
-        help='images of each kind to compare the two arithmetics on')
+        help='images of each kind to count rounding on')
     parser.add_argument(
         '--images',
         type=int,
