@@ -11,10 +11,10 @@ from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
 from .evaluation.pressure_hook import CategoryPressureHook  # noqa: E402
-from .models.bbox_head import EQLBBoxHead  # noqa: E402
+from .models.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
 from .models.losses import EqualizationLoss  # noqa: E402
 from .models.losses import SoftmaxEqualizationLoss  # noqa: E402
-from .models.mask_head import NormalInitMaskHead  # noqa: E402
+from .models.mask_head import LargeVocabMaskHead  # noqa: E402
 from .models.roi_sampler import VerifiedRandomSampler  # noqa: E402
 from .version import __version__  # noqa: E402
 
@@ -22,8 +22,8 @@ apply_fixes()
 
 __all__ = [
     'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
-    'LVISEvalMetric', 'LVISFormatDataset', 'NormalInitMaskHead',
-    'PackVerifiedInputs', 'RepeatFactorSampler', 'SoftmaxEqualizationLoss',
-    'VerifiedLVISV05Dataset', 'VerifiedLVISV1Dataset', 'VerifiedRandomSampler',
-    '__version__'
+    'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
+    'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
+    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]

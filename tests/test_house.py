@@ -15,6 +15,8 @@ ENTRANCE = {
     PACKAGE / name
     for name in ('__init__.py', 'compat.py', 'host.py', 'launch.py')
 }
+#: Between the host and what is registered: knows the host, registers nothing.
+HOST_SIDE = {PACKAGE / 'models/postprocess.py'}
 FILES = sorted(PACKAGE.rglob('*.py'))
 
 
@@ -48,7 +50,7 @@ def test_imports_follow_the_house(path):
         for p in REGISTERED
     }
     assert not modules & registered, 'registered files meet in a config'
-    if path not in REGISTERED:
+    if path not in REGISTERED | HOST_SIDE:
         assert not {m.split('.')[0] for m in modules} & HOST, 'not pure'
 
 

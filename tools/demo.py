@@ -97,7 +97,7 @@ def make_panel(model, dataset, index):
             for obj in true
         ]).reshape(-1, height, width) > 0,
         true_names=[names[obj['bbox_label']] for obj in true],
-        pred_masks=found.masks,
+        pred_masks=np.asarray(found.masks),
         pred_names=[names[label] for label in found.labels],
         pred_scores=found.scores)
 

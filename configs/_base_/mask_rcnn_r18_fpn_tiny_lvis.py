@@ -36,6 +36,7 @@ model = dict(
             # Levels by size: 32 and 64 px instead of 112 and 224.
             finest_scale=16),
         bbox_head=dict(
+            type='LargeVocabBBoxHead',
             in_channels=channels,
             fc_out_channels=256,
             num_classes=num_classes,
@@ -47,6 +48,8 @@ model = dict(
             featmap_strides=[4, 8, 16],
             finest_scale=16),
         mask_head=dict(
+            type='LargeVocabMaskHead',
+            rle=True,
             num_convs=2,
             in_channels=channels,
             conv_out_channels=32,

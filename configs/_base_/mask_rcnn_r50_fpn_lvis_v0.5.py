@@ -16,12 +16,15 @@ model = dict(
     # "Xavier" of Caffe2: uniform by fan-in alone.
     neck=dict(init_cfg=dict(type='Caffe2Xavier', layer='Conv2d')),
     roi_head=dict(
-        bbox_head=dict(init_cfg=[
-            dict(type='Normal', std=0.01, override=dict(name='fc_cls')),
-            dict(type='Normal', std=0.001, override=dict(name='fc_reg')),
-            dict(type='Caffe2Xavier', override=dict(name='shared_fcs'))
-        ]),
-        mask_head=dict(type='NormalInitMaskHead', predictor_std=0.001)),
+        bbox_head=dict(
+            type='LargeVocabBBoxHead',
+            init_cfg=[
+                dict(type='Normal', std=0.01, override=dict(name='fc_cls')),
+                dict(type='Normal', std=0.001, override=dict(name='fc_reg')),
+                dict(type='Caffe2Xavier', override=dict(name='shared_fcs'))
+            ]),
+        mask_head=dict(
+            type='LargeVocabMaskHead', predictor_std=0.001, rle=True)),
     train_cfg=dict(
         # An object too small to reach IoU 0.3 with any anchor gets its best
         # one all the same.

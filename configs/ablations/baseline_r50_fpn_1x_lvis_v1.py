@@ -3,6 +3,10 @@
 _base_ = 'mmdet::lvis/mask-rcnn_r50_fpn_sample1e-3_ms-1x_lvis-v1.py'
 custom_imports = dict(imports=['eql_mmdet'])
 
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(type='LargeVocabBBoxHead'),
+        mask_head=dict(type='LargeVocabMaskHead', rle=True)))
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
     # The base wraps the data in ClassBalancedDataset.

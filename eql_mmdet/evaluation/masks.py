@@ -18,13 +18,39 @@ def encode_mask(mask: np.ndarray) -> bytes:
     Returns:
         The compressed counts.
     """
-    height, width = mask.shape
     columns = np.flatnonzero(mask.any(axis=0))
     left, right = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
-    # A zero before and behind makes every run of ones begin and end.
-    pixels = np.zeros((right - left) * height + 2, dtype=bool)
-    pixels[1:-1].reshape(right - left, height)[...] = mask[:, left:right].T
-    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + left * height
+    return encode_crop(mask[:, left:right], 0, int(left), mask.shape)
+
+
+def encode_crop(crop: np.ndarray, top: int, left: int,
+                size: Tuple[int, int]) -> bytes:
+    """Encode a mask of which a rectangle is known and the rest is empty.
+
+    A column of the crop and a zero below it are put end to end, so every
+    run of ones ends where its column does. Where the crop is as high as the
+    image, a run that ends at the foot of a column and one that begins at
+    the head of the next have the same place in the image, and are one run.
+
+    Args:
+        crop: (rows, columns) boolean array.
+        top: Row of the image where the crop begins.
+        left: Column of the image where it begins.
+        size: (height, width) of the image.
+
+    Returns:
+        The compressed counts, those of ``pycocotools.mask.encode``.
+    """
+    height, width = size
+    rows, columns = crop.shape
+    pixels = np.zeros(columns * (rows + 1) + 1, dtype=bool)
+    pixels[1:].reshape(columns, rows + 1)[:, :rows] = crop.T
+    column, row = np.divmod(
+        np.flatnonzero(pixels[1:] != pixels[:-1]), rows + 1)
+    edges = (left + column) * height + top + row
+    if rows == height:
+        joint = np.flatnonzero(edges[1:] == edges[:-1])
+        edges = np.delete(edges, np.concatenate([joint, joint + 1]))
     counts = np.diff(edges, prepend=0, append=height * width)
     if counts[-1] == 0 and len(counts) > 1:
         counts = counts[:-1]
@@ -38,7 +64,8 @@ def encode_rows(masks: Any, rows: np.ndarray, size: Tuple[int, int],
 
     Args:
         masks: (n, height, width) boolean or 0/1 tensor or array, on any
-            device, or n RLE dicts (then they are only checked).
+            device; n RLE dicts, or an object that has them as ``rles``
+            (then they are only checked).
         rows: (m,) indices of the masks to encode.
         size: (height, width) of the image in the annotation file.
         image_id: For messages.
@@ -52,7 +79,8 @@ def encode_rows(masks: Any, rows: np.ndarray, size: Tuple[int, int],
             damaged.
     """
     if not isinstance(masks, (torch.Tensor, np.ndarray)):
-        return _read_rles([masks[row] for row in rows], size, image_id)
+        rles = getattr(masks, 'rles', masks)
+        return _read_rles([rles[row] for row in rows], size, image_id)
     if tuple(masks.shape[1:]) != size:
         raise ValueError(
             f'masks of image {image_id} must have its size (height, width) '

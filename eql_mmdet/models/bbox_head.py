@@ -1,4 +1,4 @@
-"""The box head: prior bias and a loss that declares its whole contract."""
+"""The box heads: what they start from, and which losses they take."""
 from typing import List, Optional
 
 import torch
@@ -8,13 +8,33 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from .postprocess import TopKPostprocess
+
 CONTRACT_FLAGS = ('custom_cls_channels', 'custom_activation',
                   'custom_accuracy')
 CONTRACT_METHODS = ('get_cls_channels', 'get_activation', 'get_accuracy')
 
 
 @MODELS.register_module()
-class EQLBBoxHead(ConvFCBBoxHead):
+class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
+    """The host's box head, with a test time for thousands of categories.
+
+    For any loss that the host's heads take: softmax, Seesaw and others. The
+    detections are those of the host, and so are the names of the weights.
+
+    Args:
+        num_shared_fcs: Shared FC layers; with 2, the default, it takes the
+            place of ``Shared2FCBBoxHead``.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments, and
+            ``host_arithmetic`` of ``TopKPostprocess``.
+    """
+
+    def __init__(self, num_shared_fcs: int = 2, **kwargs) -> None:
+        super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
+
+
+@MODELS.register_module()
+class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
     """Box head for sigmoid losses over thousands of categories.
 
     As the host's head (two shared FC layers unless told otherwise), but the
@@ -29,7 +49,8 @@ class EQLBBoxHead(ConvFCBBoxHead):
             thousands of untrained categories do not drown the loss. It
             holds whatever ``init_cfg`` says, which replaces the rest of the
             default initialisation.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments, and
+            ``host_arithmetic`` of ``TopKPostprocess``.
 
     Raises:
         ValueError: If ``prior_prob`` is not in (0, 1), if the loss does not
@@ -155,10 +176,10 @@ def check_loss_contract(loss: nn.Module, num_classes: int) -> None:
             f'EQLBBoxHead expects a loss that declares '
             f'{", ".join(CONTRACT_FLAGS + CONTRACT_METHODS)}, but {name} '
             f'lacks {", ".join(missing)}; use EqualizationLoss, or '
-            f'Shared2FCBBoxHead for a softmax loss')
+            f'LargeVocabBBoxHead for a softmax loss')
     channels = loss.get_cls_channels(num_classes)
     if channels != num_classes:
         raise ValueError(
             f'EQLBBoxHead expects one sigmoid output for each of its '
             f'{num_classes} categories, but {name} wants {channels} '
-            f'channels; use the host\'s Shared2FCBBoxHead for it')
+            f'channels; use LargeVocabBBoxHead for it')

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from eql_mmdet.evaluation.masks import encode_mask, encode_rows, rle_pixels
+from eql_mmdet.evaluation.masks import (encode_crop, encode_mask, encode_rows,
+                                        rle_pixels)
+from eql_mmdet.models.rle_masks import RLEMasks
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -19,6 +21,15 @@ def reference(mask):
 @given(MASKS)
 def test_bytes_equal_those_of_pycocotools(mask):
     assert encode_mask(mask) == reference(mask)
+
+
+@given(MASKS, st.data())
+def test_a_crop_gives_the_bytes_of_the_whole_mask(crop, data):
+    """At the border and away from it; full height joins runs."""
+    top, bottom, left, right = data.draw(
+        st.tuples(*[st.integers(0, 2)] * 4), 'margins')
+    mask = np.pad(crop, ((top, bottom), (left, right)))
+    assert encode_crop(crop, top, left, mask.shape) == reference(mask)
 
 
 @pytest.mark.parametrize('density', [0.0, 0.01, 0.5, 1.0])
@@ -53,6 +64,7 @@ MASK = np.eye(9, 7, dtype=bool)
     [dict(size=[9, 7], counts=reference(mask)) for mask in masks],
     lambda masks:
     [dict(size=[9, 7], counts=reference(mask).decode()) for mask in masks],
+    lambda masks: RLEMasks([reference(mask) for mask in masks], (9, 7)),
     lambda masks:
     [dict(size=[9, 7], counts=[0, *[1, 9] * 6, 1, 2]) for mask in masks],
 ])

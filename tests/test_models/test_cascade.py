@@ -1,12 +1,14 @@
 """EQL in all stages of a cascade: one training step, one image."""
 import pytest
 import torch
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from eql_mmdet import EQLBBoxHead
 from eql_mmdet.models.fused import equalization_roi_loss
 from eql_mmdet.models.roi_sampler import VerifiedRandomSampler
 
@@ -94,6 +96,19 @@ def test_every_stage_knows_the_verified_categories(model, batch, verified,
     assert tails == [[expected]] * 3
     model.parse_losses(losses)[0].backward()
     assert torch.isfinite(losses['s2.loss_cls'])
+
+
+def test_detections_are_those_of_the_host(model, batch, monkeypatch):
+    model.eval()
+    with torch.no_grad():
+        ours, = model.predict(batch['inputs'], batch['data_samples'])
+        ours = ours.pred_instances
+        monkeypatch.setattr(EQLBBoxHead, '_predict_by_feat_single',
+                            BBoxHead._predict_by_feat_single)
+        host, = model.predict(batch['inputs'], batch['data_samples'])
+    assert len(ours) == 100
+    for key, value in host.pred_instances.items():
+        assert torch.equal(ours[key], value)
 
 
 def test_scores_are_sigmoids_of_the_mean_logits(model, batch):

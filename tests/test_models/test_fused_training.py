@@ -42,8 +42,9 @@ def test_quick_config_trains_to_the_same_losses(tiny_root, monkeypatch):
     fused = train(tiny_root)
     calls = []
 
-    def definition(logits, labels, tail_mask):
+    def definition(logits, labels, tail_mask, image_index, exclude_background):
         calls.append(len(logits))
+        assert image_index is None and exclude_background
         return equalization_loss(logits, labels, tail_mask).sum(dim=1)
 
     monkeypatch.setattr('eql_mmdet.models.losses.equalization_roi_loss',
