@@ -332,7 +332,8 @@ def build_models():
             cfg.roi_head.bbox_head.update(
                 type='ConvFCBBoxHead', num_shared_fcs=2)
             cfg.roi_head.mask_head.update(type='FCNMaskHead')
-            cfg.roi_head.mask_head.pop('rle')
+            for ours in ('rle', 'predictor_std'):
+                cfg.roi_head.mask_head.pop(ours)
         models[name] = MODELS.build(cfg).eval()
     models['ours'].init_weights()
     models['host'].load_state_dict(models['ours'].state_dict())

@@ -51,3 +51,18 @@ def test_operations_and_waits_are_counted(tool):
     operations, waits, *_ = tool.count_work(
         lambda: torch.arange(5).nonzero().add(1))
     assert operations >= 3 and waits == 1
+
+
+def test_whole_models_differ_in_their_heads_alone(tool):
+    tool.init_default_scope('mmdet')
+    models = tool.build_models()
+    heads = {
+        name: [
+            type(head).__name__
+            for head in (model.roi_head.bbox_head, model.roi_head.mask_head)
+        ]
+        for name, model in models.items()
+    }
+    assert heads == dict(
+        ours=['EQLBBoxHead', 'LargeVocabMaskHead'],
+        host=['ConvFCBBoxHead', 'FCNMaskHead'])
