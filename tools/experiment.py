@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from mmengine.config import Config
 
 from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
 from eql_mmdet.evaluation.long_tail_report import (Categories,
@@ -17,6 +18,8 @@ from eql_mmdet.evaluation.long_tail_report import (Categories,
                                                    draw_pressure,
                                                    pressure_table)
 from eql_mmdet.evaluation.pressure import Pressure
+from eql_mmdet.evaluation.runs import (check_runs, read_run, run_rows,
+                                       runs_table)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = Path('configs/quick/long_tail')
@@ -124,17 +127,38 @@ def log_dirs(work_dir):
 
 def report(args, out):
     """Write tables and pictures about the runs that are finished."""
-    runs = {
+    work_dirs = {
         METHODS[name]: [
-            log_dirs(run_dir(out, name, seed))[-1] for seed in args.seeds
+            run_dir(out, name, seed) for seed in args.seeds
             if log_dirs(run_dir(out, name, seed))
         ]
         for name in args.methods
     }
-    runs = {name: folders for name, folders in runs.items() if folders}
-    if not runs:
+    work_dirs = {name: found for name, found in work_dirs.items() if found}
+    if not work_dirs:
         raise SystemExit(f'there is no finished training in {out}')
-    rows = [read(folder / FINISHED) for folder in next(iter(runs.values()))][0]
+    runs = [
+        read_run(work_dir, load_settings) for found in work_dirs.values()
+        for work_dir in found
+    ]
+    check_runs(runs)
+    table = runs_table(run_rows(runs)) + '\n' + report_categories(
+        {
+            name: [log_dirs(work_dir)[-1] for work_dir in found]
+            for name, found in work_dirs.items()
+        }, out)
+    (out / 'results.md').write_text(table, encoding='utf-8')
+    print(table)
+
+
+def load_settings(path):
+    """Read a config that the runner has written."""
+    return Config.fromfile(path, import_custom_modules=False).to_dict()
+
+
+def report_categories(runs, out):
+    """Draw what depends on the image count; return the table of pressure."""
+    rows = read(next(iter(runs.values()))[0] / FINISHED)
     categories = Categories(
         np.array([int(row['image_count']) for row in rows]),
         [row['frequency'] for row in rows])
@@ -151,9 +175,7 @@ def report(args, out):
     } for part in (slice(None), slice(-1, None)))
     draw_ap_by_count(categories, aps, out / 'ap_by_count.png')
     draw_pressure(categories, whole, end, out / 'pressure.png')
-    table = pressure_table(categories, whole, end)
-    (out / 'pressure.md').write_text(table)
-    print(table)
+    return pressure_table(categories, whole, end)
 
 
 def read(path):

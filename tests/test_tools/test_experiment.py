@@ -1,5 +1,7 @@
 """The experiment: what is trained, what is kept, what is reported."""
 import csv
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,8 +27,16 @@ def write(path, rows):
 def finish():
     """Leave behind what a finished training does."""
 
-    def finish(work_dir, ap=0.5):
+    def finish(work_dir, name='eql', ap=0.5):
         folder = work_dir / '20260101_000000'
+        (folder / 'vis_data').mkdir(parents=True)
+        (folder / 'vis_data/config.py').write_text(
+            f'train_cfg = dict(max_iters=9)\n'
+            f'randomness = dict(seed={work_dir.name.split("_")[-1]})\n')
+        values = {f'lvis/segm_{key}': ap for key in ('AP', 'APr', 'APc')}
+        (folder / 'vis_data/scalars.json').write_text(json.dumps(values))
+        (work_dir / f'{name}.py').touch()
+        (work_dir / 'last_checkpoint').write_text('iter_9.pth')
         write(folder / 'per_category.csv', [
             dict(frequency='f', image_count=50, segm_AP=ap),
             dict(frequency='r', image_count=2, segm_AP='')
@@ -49,8 +59,7 @@ def trained(experiment, monkeypatch, finish, tmp_path):
     def run(command, env, stdout, stderr):
         commands.append((command, env['OMP_NUM_THREADS']))
         work_dir = tmp_path / command[command.index('--work-dir') + 1]
-        finish(work_dir)
-        (work_dir / 'last_checkpoint').write_text('start.pth\n')
+        finish(work_dir, Path(command[2]).stem)
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(experiment.subprocess, 'run', run)
@@ -67,7 +76,7 @@ def test_every_method_and_seed_starts_from_the_same_weights(
     (first, threads), *others = trained
     assert 'long_tail/pretrain.py' in first[2] and threads == '4'
     assert len(others) == 2 * len(experiment.METHODS)
-    assert {command[-1] for command, _ in others} == {'load_from=start.pth'}
+    assert {command[-1] for command, _ in others} == {'load_from=iter_9.pth'}
     assert {command[-2]
             for command, _ in others
             } == {'randomness.seed=3', 'randomness.seed=4'}
@@ -85,12 +94,14 @@ def test_finished_trainings_are_kept(experiment, trained):
 def test_report_has_pictures_and_the_whole_pressure(experiment, finish,
                                                     tmp_path, capsys):
     for seed, ap in ((0, 0.25), (1, 0.75)):
-        finish(tmp_path / 'eql' / f'seed_{seed}', ap)
+        finish(tmp_path / 'eql' / f'seed_{seed}', ap=ap)
     experiment.main(['--out', str(tmp_path), '--report-only'])
     table = capsys.readouterr().out
     # Two tables of a training, with 1 and 2 in every field.
     assert '| EQL | rare | 3.00 | 3.00 | 3.00 | 2.00 | 1.000 |' in table
-    assert (tmp_path / 'pressure.md').read_text() in table
+    assert '| eql | 2 | 50.00 ± 35.36 |' in table
+    assert '| eql | 1 | 75.00 |' in table
+    assert (tmp_path / 'results.md').read_text() in table
     assert imread(tmp_path / 'ap_by_count.png').std() > 0
     assert imread(tmp_path / 'pressure.png').std() > 0
 
