@@ -57,7 +57,13 @@ def load_tool():
         spec = importlib.util.spec_from_file_location(
             f'tools_{name}', ROOT / 'tools' / f'{name}.py')
         tool = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(tool)
+        # As for a script, its folder comes first; not for longer, since
+        # tools/test.py would hide others of that name.
+        sys.path.insert(0, str(ROOT / 'tools'))
+        try:
+            spec.loader.exec_module(tool)
+        finally:
+            sys.path.remove(str(ROOT / 'tools'))
         return tool
 
     return load

@@ -15,6 +15,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from peak_memory import peak_memory
 from torch.profiler import ProfilerActivity, profile
 
 import eql_mmdet  # noqa: F401
@@ -168,26 +169,6 @@ def spread(times):
 def ratio(slow, fast):
     """Write how many times faster the median is."""
     return f'{statistics.median(slow) / statistics.median(fast):,.0f} x'
-
-
-def peak_memory(run, device):
-    """Most bytes that are allocated at once while ``run`` runs."""
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(
-            activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        run()
-    events = [(e.start_ns(), e.nbytes())
-              for e in record.profiler.kineto_results.events()
-              if e.name() == '[memory]']
-    peak = held = 0
-    for _, size in sorted(events, key=lambda event: event[0]):
-        held += size
-        peak = max(peak, held)
-    return peak
 
 
 def count_work(run):

@@ -14,7 +14,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from torch.profiler import ProfilerActivity, profile
+from peak_memory import peak_memory
 
 from eql_mmdet.models.functional import equalization_loss
 from eql_mmdet.models.fused import equalization_roi_loss
@@ -145,26 +145,6 @@ def time_interleaved(runs, seconds, sync):
             sync()
             times[name].append(1e3 * (time.perf_counter() - start))
     return times
-
-
-def peak_memory(run, device):
-    """Most bytes that are allocated at once while ``run`` runs."""
-    if device.type == 'cuda':
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    with profile(
-            activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        run()
-    events = [(e.start_ns(), e.nbytes())
-              for e in record.profiler.kineto_results.events()
-              if e.name() == '[memory]']
-    peak = held = 0
-    for _, size in sorted(events, key=lambda event: event[0]):
-        held += size
-        peak = max(peak, held)
-    return peak
 
 
 def measure(rois, classes, args):
