@@ -83,6 +83,8 @@ def draw_pressure(categories: Categories,
     for axes in panels[:2]:
         axes.axhline(1, color='black', linewidth=0.8)
         axes.set_yscale('symlog', linthresh=0.1)
+        axes.set_ylim(bottom=-0.02)
+    panels[2].set_yscale('log')
     panels[2].legend(frameon=False)
     figure.savefig(path, format='png')
 
@@ -121,7 +123,7 @@ def pressure_table(categories: Categories,
             lines.append(f'| {name} | {word} | {up:.2f} | {foreground:.2f} | '
                          f'{background:.2f} | '
                          f'{_ratio(foreground + background, up):.2f} | '
-                         f'{np.mean(own):.3f} |')
+                         f'{np.mean(own):.4f} |')
     return '\n'.join(lines) + '\n'
 
 

@@ -43,7 +43,8 @@ def test_table_adds_up_groups_and_averages_seeds(runs):
     table = pressure_table(CATEGORIES, runs, runs).splitlines()
     assert len(table) == 2 + 3
     # up (2.5 + 5) / 2, down 7 and 2, score 0.3 / 4
-    assert table[2] == '| sigmoid | rare | 3.75 | 7.00 | 2.00 | 2.40 | 0.075 |'
+    assert table[
+        2] == '| sigmoid | rare | 3.75 | 7.00 | 2.00 | 2.40 | 0.0750 |'
     assert table[4].startswith('| sigmoid | frequent | 12.00 | 4.00 | 2.00 |')
 
 

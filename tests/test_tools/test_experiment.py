@@ -98,7 +98,7 @@ def test_report_has_pictures_and_the_whole_pressure(experiment, finish,
     experiment.main(['--out', str(tmp_path), '--report-only'])
     table = capsys.readouterr().out
     # Two tables of a training, with 1 and 2 in every field.
-    assert '| EQL | rare | 3.00 | 3.00 | 3.00 | 2.00 | 1.000 |' in table
+    assert '| EQL | rare | 3.00 | 3.00 | 3.00 | 2.00 | 1.0000 |' in table
     assert '| eql | 2 | 50.00 ± 35.36 |' in table
     assert '| eql | 1 | 75.00 |' in table
     assert (tmp_path / 'results.md').read_text() in table
