@@ -1,4 +1,5 @@
 # Long-tail experiment: softmax cross-entropy, repeat factor sampling.
+# Mask AP of three seeds: 10.3 ± 0.2 % (APr 0.0, APc 7.7, APf 29.3).
 _base_ = '../../_base_/mask_rcnn_r18_fpn_long_tail.py'
 
 train_dataloader = dict(

@@ -1,4 +1,5 @@
 # Long-tail experiment: sigmoid cross-entropy, which is EQL without a tail.
+# Mask AP of three seeds: 10.0 ± 0.4 % (APr 0.0, APc 8.1, APf 27.5).
 _base_ = '../../_base_/mask_rcnn_r18_fpn_long_tail.py'
 
 model = dict(
