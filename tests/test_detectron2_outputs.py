@@ -115,7 +115,7 @@ def pooled(case, side):
     return torch.randn(shape, generator=case.random, dtype=torch.double)
 
 
-def close(found, expected, atol=1e-9):
+def assert_agree(found, expected, atol=1e-9):
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
@@ -124,7 +124,7 @@ def test_backbone_and_pyramid_agree(exact):
     found = exact.model.extract_feat(exact.image)
     expected = theirs.backbone(exact.weights, exact.image, exact.stride_in_1x1)
     assert len(found) == 5
-    close(list(found), expected)
+    assert_agree(list(found), expected)
 
 
 @torch.no_grad()
@@ -145,9 +145,9 @@ def test_rpn_scores_and_boxes_agree(exact):
         for level, feature in enumerate(features)
     ]
     logits, boxes = (torch.cat(part) for part in zip(*expected))
-    close(found[0].scores, logits.sigmoid())
+    assert_agree(found[0].scores, logits.sigmoid())
     # In units of the smallest anchor: mmdet keeps anchors in float32.
-    close(found[0].bboxes / 32, boxes / 32, atol=1e-5)
+    assert_agree(found[0].bboxes / 32, boxes / 32, atol=1e-5)
 
 
 @torch.no_grad()
@@ -161,14 +161,14 @@ def test_box_head_scores_and_boxes_agree(exact):
     boxes = head.bbox_coder.decode(
         rois.repeat_interleave(deltas.shape[1] // 4, 0), deltas.reshape(-1, 4))
     expected = theirs.box_head(exact.weights, features, rois, exact.softmax)
-    close(scores[:, :-1], expected[0])
-    close(boxes.reshape(expected[1].shape), expected[1])
+    assert_agree(scores[:, :-1], expected[0])
+    assert_agree(boxes.reshape(expected[1].shape), expected[1])
 
 
 @torch.no_grad()
 def test_mask_head_agrees(exact):
     features = pooled(exact, 14)
-    close(
+    assert_agree(
         exact.model.roi_head.mask_head(features),
         theirs.mask_head(exact.weights, features))
 

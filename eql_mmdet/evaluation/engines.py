@@ -183,6 +183,7 @@ def _tell_progress(evaluator: Any, log: Callable[[str], None]) -> None:
     step = max(total // 10, PROGRESS_STEP)
 
     def evaluate_img(*args: Any) -> Any:
+        """Count, tell now and then, and compare as lvis does."""
         nonlocal done
         done += 1
         if done % step == 0:

@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .per_category import GROUP_NAMES
 from .pressure import Pressure
 
 __all__ = ['Categories', 'draw_ap_by_count', 'draw_pressure', 'pressure_table']
 
 #: First image count of every bin; the last one is open.
 BINS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-GROUPS = dict(r='rare', c='common', f='frequent')
 PathLike = Union[str, os.PathLike]
 
 
@@ -109,7 +109,7 @@ def pressure_table(categories: Categories,
     ]
     group = np.array(list(categories.group))
     for name, runs in pressures.items():
-        for letter, word in GROUPS.items():
+        for letter, word in GROUP_NAMES.items():
             if letter not in group:
                 continue
             up, foreground, background = (

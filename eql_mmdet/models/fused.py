@@ -69,6 +69,7 @@ class _RoILoss(Function):
     @staticmethod
     def forward(logits: Tensor, labels: Tensor, kind: Tensor,
                 weights: Tensor) -> Tensor:
+        """Sum a row; kind (R,) says which of the (G, K) weights it has."""
         # Bounds and not only weights, since 0 times infinity is NaN.
         bounds = torch.zeros_like(weights).masked_fill_(
             weights > 0, float('inf'))
@@ -106,6 +107,7 @@ class _RoIGradient(Function):
     @staticmethod
     def forward(grad: Tensor, logits: Tensor, labels: Tensor, kind: Tensor,
                 weights: Tensor) -> Tensor:
+        """Write the (R, K) gradient; grad (R,) is that of the losses."""
         weights = weights.to(grad)
         background, column, score = _label_scores(logits, labels)
         result = torch.empty_like(logits)
@@ -125,6 +127,7 @@ class _RoIGradient(Function):
 
     @staticmethod
     def backward(ctx, second: Tensor) -> Tuple:
+        """Derive by grad and logits; second is (R, K)."""
         # Whole matrices of plain operations: rare, and again differentiable.
         grad, logits, labels, kind, weights = ctx.saved_tensors
         target = one_hot_targets(labels, logits.shape[1]).to(grad)
