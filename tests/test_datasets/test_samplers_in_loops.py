@@ -315,6 +315,7 @@ for settings in (RFS, CAS):
     sampler.set_epoch(2)
     seen[settings['type']] = sampler.seed, list(sampler)
 pickle.dump(seen, open(f'{folder}/seen_{rank}.pkl', 'wb'))
+dist.destroy_process_group()
 '''
 
 

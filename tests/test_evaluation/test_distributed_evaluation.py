@@ -30,6 +30,7 @@ for i in order:
     metric.process({}, [samples[i]])
 values = metric.evaluate(len(samples))
 pickle.dump(values, open(f'values_{rank}.pkl', 'wb'))
+dist.destroy_process_group()
 '''
 
 
