@@ -4,6 +4,7 @@ from pathlib import Path
 
 import mmdet
 import pytest
+import torch.distributed as dist
 
 from eql_mmdet import launch
 
@@ -58,3 +59,16 @@ def test_remote_checkpoints_are_left_to_the_host(monkeypatch):
     monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
     launch.run_host_tool('test', [__file__, 'https://host/a.pth'])
     assert sys.argv[2] == 'https://host/a.pth'
+
+
+def test_the_process_group_ends_with_the_tool(monkeypatch, tmp_path):
+    tool = launch.load_host_tool('test')
+    monkeypatch.setattr(
+        tool, 'main', lambda: dist.init_process_group(
+            'gloo',
+            init_method=f'file://{tmp_path}/store',
+            rank=0,
+            world_size=1))
+    monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
+    launch.run_host_tool('test', [__file__, __file__])
+    assert not dist.is_initialized()
