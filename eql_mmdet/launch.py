@@ -6,7 +6,8 @@ from types import ModuleType
 from typing import Optional, Sequence
 
 import mmdet
-import torch.distributed as dist
+from mmengine.dist import is_distributed
+from torch.distributed import destroy_process_group
 
 
 def load_host_tool(name: str) -> ModuleType:
@@ -65,5 +66,5 @@ def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
             raise ValueError(
                 f'expected {option} to be a file, but there is no "{path}"')
     tool.main()
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+    if is_distributed():
+        destroy_process_group()
