@@ -301,7 +301,7 @@ def can_be_matched(found, categories):
 
 
 WORKER = '''
-import pickle, sys
+import os, pickle, sys
 import torch.distributed as dist
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group('gloo', init_method=f'file://{folder}/store',
@@ -316,6 +316,8 @@ for settings in (RFS, CAS):
     seen[settings['type']] = sampler.seed, list(sampler)
 pickle.dump(seen, open(f'{folder}/seen_{rank}.pkl', 'wb'))
 dist.destroy_process_group()
+# Not through the end of the interpreter: a thread of gloo may still want it.
+os._exit(0)
 '''
 
 
