@@ -37,9 +37,8 @@ def load_host_tool(name: str) -> ModuleType:
 def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
     """Check the paths on the command line, then run the host's tool.
 
-    The host leaves its process group to the end of the interpreter, where a
-    thread of gloo can abort the process after all work is done; here the
-    group ends first.
+    The host leaves its process group to the end of the interpreter; here it
+    ends before, as PyTorch asks.
 
     Args:
         name: ``'train'`` or ``'test'``.
