@@ -1,21 +1,21 @@
 """Equalization Loss for MMDetection 3.x; importing registers everything."""
-from .host import check_host
+from .host.versions import check_host
 
 check_host()
 
-from .compat import apply_fixes  # noqa: E402
 from .datasets.lvis_dataset import LVISFormatDataset  # noqa: E402
 from .datasets.lvis_dataset import VerifiedLVISV1Dataset  # noqa: E402
 from .datasets.lvis_dataset import VerifiedLVISV05Dataset  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
-from .evaluation.pressure_hook import CategoryPressureHook  # noqa: E402
-from .models.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
-from .models.losses import EqualizationLoss  # noqa: E402
-from .models.losses import SoftmaxEqualizationLoss  # noqa: E402
-from .models.mask_head import LargeVocabMaskHead  # noqa: E402
-from .models.roi_sampler import VerifiedRandomSampler  # noqa: E402
+from .heads.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
+from .heads.mask_head import LargeVocabMaskHead  # noqa: E402
+from .heads.roi_sampler import VerifiedRandomSampler  # noqa: E402
+from .host.fixes import apply_fixes  # noqa: E402
+from .losses.equalization import EqualizationLoss  # noqa: E402
+from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
+from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()

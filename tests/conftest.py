@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,15 +55,16 @@ def load_tool():
 
     def load(name):
         spec = importlib.util.spec_from_file_location(
-            f'tools_{name}', ROOT / 'tools' / f'{name}.py')
+            f'tools_{Path(name).name}', ROOT / 'tools' / f'{name}.py')
         tool = importlib.util.module_from_spec(spec)
         # As for a script, its folder comes first; not for longer, since
         # tools/test.py would hide others of that name.
-        sys.path.insert(0, str(ROOT / 'tools'))
+        folder = str((ROOT / 'tools' / name).parent)
+        sys.path.insert(0, folder)
         try:
             spec.loader.exec_module(tool)
         finally:
-            sys.path.remove(str(ROOT / 'tools'))
+            sys.path.remove(folder)
         return tool
 
     return load

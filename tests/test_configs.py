@@ -13,7 +13,7 @@ from mmdet.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if p.parent.name != '_base_')

@@ -6,8 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from eql_mmdet.evaluation.per_category import write_rows
-from eql_mmdet.evaluation.runs import (check_runs, read_run, run_rows,
-                                       runs_table)
+from eql_mmdet.reports.runs import check_runs, read_run, run_rows, runs_table
 
 
 def parse_args(argv=None):

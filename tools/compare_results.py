@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
+from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
-from eql_mmdet.evaluation.annotations import load_index
-from eql_mmdet.evaluation.comparison import (compare_results, difference_table,
-                                             draw_against_images)
 from eql_mmdet.evaluation.detections import merge_results
 from eql_mmdet.evaluation.per_category import write_rows
 from eql_mmdet.evaluation.results import compact
 from eql_mmdet.evaluation.saved import read_predictions
+from eql_mmdet.reports.comparison import (compare_results, difference_table,
+                                          draw_against_images)
 
 
 def parse_args(argv=None):

@@ -3,10 +3,11 @@
 import argparse
 from typing import Any, Optional, Sequence
 
-from eql_mmdet.compat import load_local_checkpoint
-from eql_mmdet.models.detectron2 import to_detectron2, to_mmdet
-from eql_mmdet.models.detectron2_file import check_target, write_checkpoint
-from eql_mmdet.models.safe_pickle import read_pickle
+from eql_mmdet.checkpoints.detectron2 import to_detectron2, to_mmdet
+from eql_mmdet.checkpoints.detectron2_file import (check_target,
+                                                   write_checkpoint)
+from eql_mmdet.host.fixes import load_local_checkpoint
+from eql_mmdet.host.safe_pickle import read_pickle
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from eql_mmdet.datasets.category_counts import format_counts, load_counts
-from eql_mmdet.datasets.frequency import tail_table
+from eql_mmdet.annotations.category_counts import format_counts, load_counts
+from eql_mmdet.rarity.frequency import tail_table
 
 
 def parse_args(argv=None):

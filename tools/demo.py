@@ -12,10 +12,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
-from eql_mmdet.datasets.category_counts import load_counts
-from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
-from eql_mmdet.evaluation.report import (Panel, draw_contact_sheet,
-                                         draw_frequency, metric_table)
+from eql_mmdet.annotations.category_counts import load_counts
+from eql_mmdet.reports.pictures import (Panel, draw_contact_sheet,
+                                        draw_frequency, metric_table)
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/quick/eql_tiny_lvis.py'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
+from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
-from eql_mmdet.evaluation.annotations import load_index
 from eql_mmdet.evaluation.detections import merge_results
 from eql_mmdet.evaluation.engines import ENGINES
 from eql_mmdet.evaluation.per_category import (category_rows, group_table,

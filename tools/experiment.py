@@ -12,14 +12,11 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
-from eql_mmdet.evaluation.long_tail_report import (Categories,
-                                                   draw_ap_by_count,
-                                                   draw_pressure,
-                                                   pressure_table)
-from eql_mmdet.evaluation.pressure import Pressure
-from eql_mmdet.evaluation.runs import (check_runs, read_run, run_rows,
-                                       runs_table)
+from eql_mmdet.reports.long_tail_report import (Categories, draw_ap_by_count,
+                                                draw_pressure, pressure_table)
+from eql_mmdet.reports.pressure import Pressure
+from eql_mmdet.reports.runs import check_runs, read_run, run_rows, runs_table
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = Path('configs/quick/long_tail')

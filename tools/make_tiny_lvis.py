@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Optional, Sequence
 
-from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

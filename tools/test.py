@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint; the options are those of MMDetection's test.py."""
-from eql_mmdet.launch import run_host_tool
+from eql_mmdet.host.launch import run_host_tool
 
 
 def main(argv=None):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Train a detector; the options are those of MMDetection's tools/train.py."""
-from eql_mmdet.launch import run_host_tool
+from eql_mmdet.host.launch import run_host_tool
 
 
 def main(argv=None):

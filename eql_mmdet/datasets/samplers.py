@@ -10,7 +10,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
-from .frequency import repeat_factors
+from ..rarity.frequency import repeat_factors
 
 
 @DATA_SAMPLERS.register_module()

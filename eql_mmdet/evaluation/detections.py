@@ -3,7 +3,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from .annotations import LVISIndex
+from ..annotations.lvis_index import LVISIndex
 from .results import CHECKED, PROPOSAL, SEGM, ImageResult
 
 MAX_PER_CATEGORY = 10000

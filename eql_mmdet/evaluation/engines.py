@@ -5,9 +5,9 @@ from typing import Any, Callable, List, Optional
 
 import numpy as np
 
+from ..heads.rle import rle_dicts
 from .curves import Curves
 from .detections import Detections
-from .masks import rle_dicts
 
 NO_LIMIT = 10**9
 #: Comparisons of lvis without a word; ten lines if there are more.

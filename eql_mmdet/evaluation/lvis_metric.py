@@ -11,8 +11,8 @@ from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 from mmengine.utils import mkdir_or_exist
 
+from ..annotations.lvis_index import check_classes, load_index
 from . import protocol
-from .annotations import check_classes, load_index
 from .detections import merge_results
 from .engines import ENGINES
 from .per_category import category_rows, group_table, write_rows

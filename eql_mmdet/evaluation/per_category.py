@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from terminaltables import AsciiTable
 
-from .annotations import GROUPS, LVISIndex
+from ..annotations.lvis_index import GROUPS, LVISIndex
 from .curves import Curves, mean_or
 
 GROUP_NAMES = dict(r='rare', c='common', f='frequent')

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .annotations import LVISIndex
+from ..annotations.lvis_index import LVISIndex
 
 
 class RawResult(NamedTuple):

@@ -1,7 +1,7 @@
 """The metrics of the LVIS protocol: which detections, which averages."""
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
-from .annotations import LVISIndex
+from ..annotations.lvis_index import LVISIndex
 from .curves import Curves, summarize
 from .detections import gather, gather_fixed, gather_proposals
 from .results import BBOX, MAX_DETECTIONS, SEGM, ImageResult, Needs

@@ -4,8 +4,8 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .annotations import LVISIndex
-from .masks import encode_rows
+from ..annotations.lvis_index import LVISIndex
+from ..heads.rle import encode_rows
 from .predictions import RawResult, check_result
 
 MAX_DETECTIONS = 300

@@ -8,9 +8,9 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 
-from ..models.safe_pickle import SafeUnpickler
-from .annotations import LVISIndex
-from .masks import encode_rows, rle_dicts
+from ..annotations.lvis_index import LVISIndex
+from ..heads.rle import encode_rows, rle_dicts
+from ..host.safe_pickle import SafeUnpickler
 from .predictions import RawResult, read_sample
 
 _SHAPES = {'bbox', 'segmentation'}

@@ -4,8 +4,8 @@ from typing import Iterator, List
 
 import numpy as np
 
+from ..heads.rle import rle_dicts
 from .detections import columns_of
-from .masks import rle_dicts
 from .results import ImageResult
 
 

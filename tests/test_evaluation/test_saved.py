@@ -10,7 +10,7 @@ import torch
 from lvis_data import make_dataset, make_samples, official_results, write_json
 from mmdet.evaluation import DumpDetResults
 
-from eql_mmdet.evaluation.annotations import load_index
+from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
 from eql_mmdet.evaluation.results import compact
 from eql_mmdet.evaluation.saved import load_json, load_pickle, read_predictions

@@ -8,7 +8,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from eql_mmdet.launch import load_host_tool
+from eql_mmdet.host.launch import load_host_tool
 
 ROOT = Path(__file__).parents[2] / 'configs'
 

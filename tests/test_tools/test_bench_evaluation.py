@@ -1,4 +1,4 @@
-"""tools/bench_evaluation.py: every system evaluates the same input."""
+"""Every system of the benchmark evaluates the same input."""
 import argparse
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope='module')
 def input_dir(load_tool, tmp_path_factory):
     folder = tmp_path_factory.mktemp('bench') / 'input'
-    load_tool('make_bench_input').main([
+    load_tool('benchmarks/make_bench_input').main([
         str(folder), '--images', '12', '--detections', '40', '--categories',
         '30'
     ])
@@ -21,7 +21,7 @@ def input_dir(load_tool, tmp_path_factory):
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
 def test_all_systems_give_the_same_ap(load_tool, input_dir, metric):
-    tool = load_tool('bench_evaluation')
+    tool = load_tool('benchmarks/bench_evaluation')
     args = argparse.Namespace(input_dir=str(input_dir), process_images=2)
     found = {
         system: tool.compute(args, system, metric)
@@ -38,14 +38,14 @@ def test_all_systems_give_the_same_ap(load_tool, input_dir, metric):
 
 @pytest.mark.parametrize('system', ['hotcoco', 'mmdet'])
 def test_process_is_timed_on_real_masks(load_tool, input_dir, system):
-    tool = load_tool('bench_evaluation')
+    tool = load_tool('benchmarks/bench_evaluation')
     args = argparse.Namespace(input_dir=str(input_dir), process_images=2)
     assert tool.process(args, system, 'segm')['process'] > 0
 
 
 def test_a_table_with_ratios_is_printed(load_tool, input_dir, monkeypatch,
                                         capsys):
-    tool = load_tool('bench_evaluation')
+    tool = load_tool('benchmarks/bench_evaluation')
     row = dict(time=1.0, held=1.0, peak=4.0, above=2.0, AP=0.5)
     slow = dict(time=50.0, held=2.0, peak=20.0, above=18.0, AP=0.5)
 
@@ -63,4 +63,4 @@ def test_a_table_with_ratios_is_printed(load_tool, input_dir, monkeypatch,
 
 def test_input_is_not_overwritten(load_tool, input_dir):
     with pytest.raises(FileExistsError):
-        load_tool('make_bench_input').main([str(input_dir)])
+        load_tool('benchmarks/make_bench_input').main([str(input_dir)])

@@ -1,11 +1,11 @@
-"""tools/bench_inference.py: both sides do the same work in the benchmark."""
+"""Both sides do the same work in the benchmark of inference."""
 import pytest
 import torch
 
 
 @pytest.fixture(scope='module')
 def tool(load_tool):
-    return load_tool('bench_inference')
+    return load_tool('benchmarks/bench_inference')
 
 
 def test_tables_are_printed_with_ratios(tool, capsys, monkeypatch):

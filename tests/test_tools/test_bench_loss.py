@@ -1,4 +1,4 @@
-"""tools/bench_loss.py: the table is complete and the systems agree."""
+"""The table of the loss benchmark is complete, its systems agree."""
 import pytest
 import torch
 from matplotlib.image import imread
@@ -6,7 +6,7 @@ from matplotlib.image import imread
 
 @pytest.fixture(scope='module')
 def tool(load_tool):
-    return load_tool('bench_loss')
+    return load_tool('benchmarks/bench_loss')
 
 
 def test_table_and_plot_have_every_loss(tool, capsys, tmp_path):

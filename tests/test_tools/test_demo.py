@@ -4,7 +4,7 @@ import re
 import cv2
 import pytest
 
-from eql_mmdet.datasets.tiny_lvis import make_tiny_lvis
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 
 @pytest.fixture

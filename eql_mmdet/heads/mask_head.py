@@ -1,0 +1,104 @@
+"""The mask head: how it starts, and masks pasted where their boxes are."""
+from typing import Optional, Tuple, Union
+
+import torch
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from torch import Tensor, nn
+
+from .paste import paste_crops
+from .rle import encode_crop
+from .rle_masks import RLEMasks
+
+
+@MODELS.register_module()
+class LargeVocabMaskHead(FCNMaskHead):
+    """The host's mask head, for thousands of categories.
+
+    It is faster at test time; the masks are those of the host on a CPU, bit
+    for bit. And its predictor may start from small normal weights, as in
+    [1]: the host draws them with a standard deviation of sqrt(2 / K), and
+    takes no ``init_cfg``. With a mask for each of K categories, most of what
+    it draws is hardly ever trained.
+
+    Args:
+        rle: Whether to hand masks over as ``RLEMasks``, without a bitmap of
+            the whole image for each; for ``LVISEvalMetric``, pictures and
+            dumps (MMDetection's ``CocoMetric`` wants bitmaps). On an
+            accelerator the sampling then moves to the CPU, with 28 x 28
+            scores a mask instead of bitmaps to copy.
+        predictor_std: Standard deviation of the predictor's first weights,
+            above 0; 0.001 in [1]. By default the host's.
+        **kwargs: The host's ``FCNMaskHead`` arguments.
+
+    Raises:
+        ValueError: If ``predictor_std`` is not positive.
+
+    [1] Wu et al., Detectron2, 2019,
+        https://github.com/facebookresearch/detectron2
+    """
+
+    def __init__(self,
+                 rle: bool = False,
+                 predictor_std: Optional[float] = None,
+                 **kwargs) -> None:
+        if predictor_std is not None and not predictor_std > 0:
+            raise ValueError(f'expected predictor_std (a standard deviation) '
+                             f'above 0, but got {predictor_std}')
+        super().__init__(**kwargs)
+        self.rle = rle
+        self.predictor_std = predictor_std
+
+    def init_weights(self) -> None:
+        """Initialise as the host does, then the predictor."""
+        super().init_weights()
+        if self.predictor_std is not None:
+            nn.init.normal_(self.conv_logits.weight, std=self.predictor_std)
+
+    def _predict_by_feat_single(
+            self,
+            mask_preds: Tensor,
+            bboxes: Tensor,
+            labels: Tensor,
+            img_meta: dict,
+            rcnn_test_cfg: ConfigDict,
+            rescale: bool = False,
+            activate_map: bool = False) -> Union[Tensor, RLEMasks]:
+        threshold = rcnn_test_cfg.mask_thr_binary
+        # Averages of augmentations and pictures of scores are rare: host.
+        if activate_map or threshold < 0 or not (self.rle or bboxes.is_cpu):
+            return super()._predict_by_feat_single(mask_preds, bboxes, labels,
+                                                   img_meta, rcnn_test_cfg,
+                                                   rescale, activate_map)
+        if self.class_agnostic:
+            labels = torch.zeros_like(labels)
+        row = torch.arange(len(labels), device=labels.device)
+        masks = mask_preds[row, labels].sigmoid().float().cpu()
+        size = _fit_to_image(bboxes, img_meta, rescale)
+        crops = paste_crops(masks, bboxes.cpu(), size, threshold)
+        if self.rle:
+            return RLEMasks([
+                encode_crop(crop.numpy(), top, left, size)
+                for top, left, crop in crops
+            ], size)
+        bitmaps = torch.zeros(len(masks), *size, dtype=torch.bool)
+        for bitmap, (top, left, crop) in zip(bitmaps, crops):
+            rows, columns = crop.shape
+            bitmap[top:top + rows, left:left + columns] = crop
+        return bitmaps
+
+
+def _fit_to_image(boxes: Tensor, img_meta: dict,
+                  rescale: bool) -> Tuple[int, int]:
+    """Return the size of the masks; boxes are rescaled in place.
+
+    In place, because with masks nobody else rescales the boxes.
+    """
+    height, width = img_meta['ori_shape'][:2]
+    scale = boxes.new_tensor(img_meta['scale_factor'])
+    if rescale:
+        boxes /= scale.repeat(2)
+        return height, width
+    # The factors as float32, as the host rounds them.
+    return (round(height * scale[1].item()), round(width * scale[0].item()))

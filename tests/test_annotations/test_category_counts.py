@@ -1,0 +1,102 @@
+"""Counting categories of COCO/LVIS files, and the counts file."""
+import json
+
+import numpy as np
+import pytest
+
+from eql_mmdet.annotations.category_counts import (count_annotations,
+                                                   format_counts,
+                                                   frequency_group,
+                                                   load_counts)
+
+
+@pytest.fixture
+def coco():
+
+    def annotation(i, image, category, iscrowd=0):
+        return dict(
+            id=i, image_id=image, category_id=category, iscrowd=iscrowd)
+
+    return dict(
+        categories=[dict(id=7, name='dog, big'),
+                    dict(id=3, name='cat')],
+        images=[dict(id=i) for i in range(5)],
+        annotations=[
+            annotation(1, 0, 7),
+            annotation(2, 0, 7),
+            annotation(3, 1, 7),
+            annotation(4, 1, 3),
+            annotation(5, 2, 3, iscrowd=1),
+        ])
+
+
+def test_counts_are_in_file_order_without_crowds(coco):
+    counts = count_annotations(coco, 'x')
+    assert counts.ids == (7, 3) and counts.names == ('dog, big', 'cat')
+    assert counts.image_count.tolist() == [2, 1]
+    assert counts.instance_count.tolist() == [3, 1]
+    assert counts.num_images == 2  # images 2 to 4 have nothing to learn from
+
+
+def test_groups_come_from_the_file_or_from_the_counts(coco):
+    assert count_annotations(coco, 'x').groups == ('r', 'r')
+    coco['categories'][1]['frequency'] = 'f'
+    assert count_annotations(coco, 'x').groups == ('r', 'f')
+
+
+@pytest.mark.parametrize('images, group', [(1, 'r'), (10, 'r'), (11, 'c'),
+                                           (100, 'c'), (101, 'f')])
+def test_frequency_groups_are_those_of_lvis(images, group):
+    assert frequency_group(images) == group
+
+
+def test_counts_file_round_trip(coco, tmp_path):
+    (tmp_path / 'ann.json').write_text(json.dumps(coco))
+    counts = load_counts(tmp_path / 'ann.json')
+    (tmp_path / 'counts.csv').write_text(format_counts(counts))
+    again = load_counts(str(tmp_path / 'counts.csv'))
+    for name in ('num_images', 'ids', 'names', 'groups'):
+        assert getattr(again, name) == getattr(counts, name)
+    np.testing.assert_array_equal(again.image_count, counts.image_count)
+    np.testing.assert_array_equal(again.instance_count, counts.instance_count)
+
+
+@pytest.mark.parametrize('table, images, groups, total', [
+    ('lvis_v0.5', 56740, dict(r=454, c=461, f=315), 201417),
+    ('lvis_v1', 99388, dict(r=337, c=461, f=405), None),
+])
+def test_packaged_tables_hold_the_facts_of_lvis(table, images, groups, total):
+    counts = load_counts(table)
+    assert counts.num_images == images
+    assert {g: counts.groups.count(g) for g in 'rcf'} == groups
+    assert [frequency_group(n)
+            for n in counts.image_count] == list(counts.groups)
+    assert list(counts.ids) == list(range(1, len(counts.ids) + 1))
+    assert total is None or counts.image_count.sum() == total
+
+
+@pytest.mark.parametrize('name, text, message', [
+    ('a.json', '{"images": []}', 'key "categories", but .*images'),
+    ('a.json', '{"categories": []', 'in JSON'),
+    ('a.json', '[1, 2]', 'key "categories"'),
+    ('a.csv', 'id,name\n1,cat\n', '"# num_images: N"'),
+    ('a.csv', '# num_images: 3\nid,name\n1,cat\n', 'image_count'),
+    ('a.csv', '# num_images: 3\nid,name,frequency,image_count,instance_count\n'
+     '1,cat,r,many,2\n', 'whole numbers'),
+    ('a.txt', '', 'one of .*lvis_v0.5.*a.txt'),
+])
+def test_unreadable_sources_are_named(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_counts(tmp_path / name)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match='No such file'):
+        load_counts(tmp_path / 'none.csv')
+
+
+def test_annotation_of_an_unlisted_category_is_named(coco):
+    coco['annotations'][0]['category_id'] = 99
+    with pytest.raises(ValueError, match='annotation 1 of x has category 99'):
+        count_annotations(coco, 'x')

@@ -1,0 +1,80 @@
+"""best_candidates: against sorting everything."""
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eql_mmdet.heads import candidates
+from eql_mmdet.heads.candidates import best_candidates
+
+
+def sort_everything(scores, threshold):
+    """Indices of all candidates, by score and index, in plain Python."""
+    flat = scores.flatten().tolist()
+    valid = [i for i, score in enumerate(flat) if score > threshold]
+    return sorted(valid, key=lambda i: (-flat[i], i))
+
+
+@st.composite
+def score_matrices(draw):
+    rows, columns = draw(st.integers(1, 12)), draw(st.integers(1, 150))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 9999)))
+    scores = torch.rand(rows, columns + 1, generator=generator)
+    levels = draw(st.sampled_from([1, 3, 50, 10**6]))
+    scores = (scores * levels).round() / levels
+    for value in (torch.nan, torch.inf, -torch.inf):
+        if draw(st.booleans()):
+            scores[torch.rand(scores.shape, generator=generator) <
+                   0.05] = value
+    if draw(st.booleans()):
+        scores[0] = torch.nan
+    return scores[:, :-1]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    scores=score_matrices(),
+    threshold=st.sampled_from([-1., 0., 0.5, 1.]),
+    number=st.sampled_from([1, 2, 7, 100, 5000]),
+    group=st.sampled_from([1, 2, 16, 64]))
+def test_candidates_are_the_beginning_of_the_sorted_scores(
+        scores, threshold, number, group):
+    with mock.patch.object(candidates, 'GROUP', group):
+        index, complete = best_candidates(scores, threshold, number)
+    wanted = sort_everything(scores, threshold)
+    assert index.tolist() == wanted[:len(index)]
+    if complete:
+        assert len(index) == len(wanted)
+    else:
+        assert len(index) >= number
+        flat = scores.flatten()
+        outside = flat[wanted[len(index):]]
+        assert (outside < flat[index[-1]]).all()
+
+
+def test_only_groups_that_can_count_are_opened():
+    scores = torch.zeros(50, 640)
+    scores[3, 5], scores[40, 600] = 0.9, 0.8
+    values, index = candidates._open_groups(scores, 2)
+    assert len(values) == len(index) == 2 * 64
+
+
+def test_all_scores_equal_are_all_taken():
+    index, complete = best_candidates(torch.full((20, 100), 0.5), 0.1, 7)
+    assert index.tolist() == list(range(2000))
+    assert not complete
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_ranked_as_it_is(dtype):
+    scores = torch.rand(
+        9, 130, generator=torch.Generator().manual_seed(0)).to(dtype)
+    index, _ = best_candidates(scores, 0.25, 40)
+    assert index.tolist() == sort_everything(scores, 0.25)[:len(index)]
+
+
+def test_no_rows_give_no_candidates():
+    index, complete = best_candidates(torch.zeros(0, 100), 0., 5)
+    assert index.shape == (0, ) and index.dtype == torch.int64 and complete

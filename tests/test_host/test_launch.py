@@ -1,0 +1,74 @@
+"""The host's tools are found, checked and run."""
+import sys
+from pathlib import Path
+
+import mmdet
+import pytest
+import torch.distributed as dist
+
+from eql_mmdet.host import launch
+
+
+@pytest.fixture(autouse=True)
+def keep_argv(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['tool'])
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_host_tools_are_there(name):
+    tool = launch.load_host_tool(name)
+    assert callable(tool.main) and callable(tool.parse_args)
+
+
+def test_host_without_tools_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(mmdet, '__file__', str(tmp_path / '__init__.py'))
+    with pytest.raises(ImportError, match='without its configs and tools'):
+        launch.load_host_tool('train')
+
+
+@pytest.mark.parametrize('tool, argv, message', [
+    ('train', ['none.py'], 'config to be a file.*none.py'),
+    ('train', [__file__, '--resume', 'none.pth'], '--resume.*none.pth'),
+    ('test', [__file__, 'none.pth'], 'checkpoint.*none.pth'),
+])
+def test_missing_files_are_named_before_anything_starts(tool, argv, message):
+    with pytest.raises(ValueError, match=message):
+        launch.run_host_tool(tool, argv)
+
+
+@pytest.mark.parametrize('argv', [
+    ['--resume'],
+    ['--resume', __file__],
+    ['--amp', '--auto-scale-lr', '--cfg-options', 'a.b=1'],
+])
+def test_options_reach_the_host(monkeypatch, argv):
+    seen = []
+    tool = launch.load_host_tool('train')
+    monkeypatch.setattr(tool, 'main', lambda: seen.append(tool.parse_args()))
+    monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
+    launch.run_host_tool('train', [str(Path(__file__)), *argv])
+    args = seen[0]
+    assert args.config == __file__
+    assert args.resume == {1: 'auto', 2: __file__}.get(len(argv))
+    assert args.amp == args.auto_scale_lr == ('--amp' in argv)
+
+
+def test_remote_checkpoints_are_left_to_the_host(monkeypatch):
+    tool = launch.load_host_tool('test')
+    monkeypatch.setattr(tool, 'main', lambda: None)
+    monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
+    launch.run_host_tool('test', [__file__, 'https://host/a.pth'])
+    assert sys.argv[2] == 'https://host/a.pth'
+
+
+def test_the_process_group_ends_with_the_tool(monkeypatch, tmp_path):
+    tool = launch.load_host_tool('test')
+    monkeypatch.setattr(
+        tool, 'main', lambda: dist.init_process_group(
+            'gloo',
+            init_method=f'file://{tmp_path}/store',
+            rank=0,
+            world_size=1))
+    monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
+    launch.run_host_tool('test', [__file__, __file__])
+    assert not dist.is_initialized()
