@@ -3,9 +3,10 @@ from .host.versions import check_host
 
 check_host()
 
-from .datasets.lvis_dataset import LVISFormatDataset  # noqa: E402
-from .datasets.lvis_dataset import VerifiedLVISV1Dataset  # noqa: E402
-from .datasets.lvis_dataset import VerifiedLVISV05Dataset  # noqa: E402
+from .datasets.format_datasets import COCOFormatDataset  # noqa: E402
+from .datasets.format_datasets import LVISFormatDataset  # noqa: E402
+from .datasets.format_datasets import VerifiedLVISV1Dataset  # noqa: E402
+from .datasets.format_datasets import VerifiedLVISV05Dataset  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
@@ -21,9 +22,9 @@ from .version import __version__  # noqa: E402
 apply_fixes()
 
 __all__ = [
-    'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
-    'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
-    'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
-    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'COCOFormatDataset', 'CategoryPressureHook', 'EQLBBoxHead',
+    'EqualizationLoss', 'LVISEvalMetric', 'LVISFormatDataset',
+    'LargeVocabBBoxHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
+    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
     'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]

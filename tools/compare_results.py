@@ -8,10 +8,9 @@ from mmengine.utils import track_iter_progress
 
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
-from eql_mmdet.evaluation.detections import merge_results
 from eql_mmdet.evaluation.per_category import write_rows
-from eql_mmdet.evaluation.results import compact
-from eql_mmdet.evaluation.saved import read_predictions
+from eql_mmdet.evaluation.predictions import read_predictions
+from eql_mmdet.evaluation.results import compact, merge_results
 from eql_mmdet.reports.comparison import (compare_results, difference_table,
                                           draw_against_images)
 

@@ -9,12 +9,12 @@ from mmengine.utils import track_iter_progress
 
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
-from eql_mmdet.evaluation.detections import merge_results
 from eql_mmdet.evaluation.engines import ENGINES
+from eql_mmdet.evaluation.ground_truth import ground_truth
 from eql_mmdet.evaluation.per_category import (category_rows, group_table,
                                                write_rows)
-from eql_mmdet.evaluation.results import compact
-from eql_mmdet.evaluation.saved import read_predictions
+from eql_mmdet.evaluation.predictions import read_predictions
+from eql_mmdet.evaluation.results import compact, merge_results
 
 
 def parse_args(argv=None):
@@ -55,7 +55,8 @@ def main(argv=None):
                          'but got only "proposal"')
     index = load_index(args.ann)
     metrics, results = load_results(args, index)
-    engine = ENGINES[args.engine](args.ann, log=print)
+    with_masks = protocol.compares_masks(metrics, results, index)
+    engine = ENGINES[args.engine](ground_truth(index, with_masks), log=print)
     values, curves = {}, {}
     for metric in metrics:
         for found in protocol.evaluate(engine, metric, results, index,

@@ -1,16 +1,20 @@
 """How often each category occurs: counting, reading and writing."""
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
+
+from .reader import Annotations, check_names, read_annotations
+from .training import check_left, trained_pairs, training_view
 
 #: Tables that ship with the package: LVIS training splits.
 PACKAGED_TABLES = ('lvis_v0.5', 'lvis_v1')
 _TABLE_DIR = Path(__file__).parent / 'counts'
 _COLUMNS = ('id', 'name', 'frequency', 'image_count', 'instance_count')
+#: Letters of rare, common and frequent.
+GROUPS = ('r', 'c', 'f')
 #: LVIS: rare is at most 10 training images, common at most 100.
 GROUP_BOUNDS = (10, 100)
 
@@ -23,8 +27,8 @@ class CategoryCounts:
 
     Attributes:
         source: Where the counts come from, for messages.
-        num_images: Images with at least one annotation, the denominator of
-            every frequency.
+        num_images: Images with at least one object that is trained, the
+            denominator of every frequency.
         ids: K category ids of the annotation file.
         names: K category names.
         groups: K letters, ``'r'``, ``'c'`` or ``'f'``.
@@ -55,73 +59,109 @@ def frequency_group(image_count: int) -> str:
     return 'c' if image_count <= common else 'f'
 
 
-def count_annotations(dataset: dict, source: str) -> CategoryCounts:
-    """Count images and instances per category of a COCO/LVIS dictionary.
-
-    Crowd regions are left out, since the host trains no box on them.
+def count_annotations(
+        annotations: Annotations,
+        classes: Optional[Sequence[str]] = None) -> CategoryCounts:
+    """Count images and instances per category: what the host trains on.
 
     Args:
-        dataset: Parsed annotation file with ``categories`` and
-            ``annotations``.
-        source: Name of the file, for messages.
+        annotations: The file.
+        classes: Names in label order; by default all categories in the
+            order of the file.
 
     Returns:
-        The counts, in the order of ``categories``, which is the order in
-        which MMDetection numbers its labels.
+        The counts in label order. A category may have none.
 
     Raises:
-        ValueError: If a key is missing or an annotation names a category
-            that the file does not list.
+        ValueError: If nothing is left to train on, or the file lacks a
+            class.
     """
-    for key in ('categories', 'annotations'):
-        if key not in dataset:
-            raise ValueError(f'expected a COCO/LVIS annotation file with the '
-                             f'key "{key}", but {source} has only '
-                             f'{sorted(dataset)[:8]}')
-    categories = dataset['categories']
-    row = {category['id']: k for k, category in enumerate(categories)}
-    instances = np.zeros(len(row), dtype=np.int64)
-    pairs = set()
-    for annotation in dataset['annotations']:
-        if annotation.get('iscrowd', 0):
-            continue
-        if annotation['category_id'] not in row:
-            raise ValueError(
-                f'annotation {annotation.get("id")} of {source} has category '
-                f'{annotation["category_id"]}, which is not among its '
-                f'{len(row)} categories')
-        k = row[annotation['category_id']]
-        instances[k] += 1
-        pairs.add((k, annotation['image_id']))
-    images = np.bincount([k for k, _ in pairs],
-                         minlength=len(row)).astype(np.int64)
+    label_map = annotations.label_map(classes)
+    view = training_view(annotations, label_map)
+    check_left(annotations, view)
+    size = int(label_map.max()) + 1
+    pairs = trained_pairs(annotations, view)
+    images = np.bincount(pairs[:, 1], minlength=size).astype(np.int64)
+    order = np.argsort(label_map)[-size:]
+    chosen = [annotations.categories[k] for k in order]
     return CategoryCounts(
-        source=source,
-        num_images=len({image
-                        for _, image in pairs}),
-        ids=tuple(row),
-        names=tuple(str(c.get('name', c['id'])) for c in categories),
+        source=annotations.path,
+        num_images=len(np.unique(pairs[:, 0])),
+        ids=tuple(category.id for category in chosen),
+        names=tuple(category.name for category in chosen),
         groups=tuple(
-            c.get('frequency') or frequency_group(n)
-            for c, n in zip(categories, images)),
+            category.frequency if category.frequency in
+            GROUPS else frequency_group(n)
+            for category, n in zip(chosen, images)),
         image_count=images,
-        instance_count=instances)
+        instance_count=np.bincount(
+            view.labels[view.is_trained], minlength=size).astype(np.int64))
 
 
-def load_counts(source: Union[str, Path]) -> CategoryCounts:
+def choose_counts(counts: CategoryCounts,
+                  classes: Optional[Sequence[str]]) -> CategoryCounts:
+    """Take the counts of some categories, by name.
+
+    Args:
+        counts: Of a table; its images stay the denominator.
+        classes: Names in label order; None for all.
+
+    Returns:
+        The counts in the order of the names.
+
+    Raises:
+        ValueError: If the table lacks a name.
+    """
+    if classes is None or tuple(classes) == counts.names:
+        return counts
+    row = {name: k for k, name in enumerate(counts.names)}
+    unknown = [name for name in check_names(classes) if name not in row]
+    if unknown:
+        raise ValueError(
+            f'"{unknown[0]}" is not among the {len(row)} categories of '
+            f'{counts.source}: {", ".join(counts.names[:20])}; take the '
+            f'counts of the set that is trained')
+    rows = [row[name] for name in classes]
+    return CategoryCounts(
+        source=counts.source,
+        num_images=counts.num_images,
+        ids=tuple(counts.ids[k] for k in rows),
+        names=tuple(classes),
+        groups=tuple(counts.groups[k] for k in rows),
+        image_count=counts.image_count[rows],
+        instance_count=counts.instance_count[rows])
+
+
+def is_there(source: Union[str, Path]) -> bool:
+    """Tell whether counts can be read now.
+
+    Args:
+        source: As for :func:`load_counts`.
+
+    Returns:
+        False only for the path of a file that does not exist.
+    """
+    path = Path(str(source))
+    return (str(source) in PACKAGED_TABLES
+            or path.suffix not in ('.csv', '.json') or path.exists())
+
+
+def load_counts(source: Union[str, Path],
+                classes: Optional[Sequence[str]] = None) -> CategoryCounts:
     """Read category counts from a table or an annotation file.
 
     Args:
         source: ``'lvis_v0.5'`` or ``'lvis_v1'`` (packaged tables), the path
             of a COCO/LVIS annotation file (``.json``), or the path of a
             counts file (``.csv``) as ``tools/count_classes.py`` writes it.
+        classes: Names in label order; by default all of the source.
 
     Returns:
         The counts in label order.
 
     Raises:
         ValueError: If the file does not exist, cannot be read or holds no
-            counts.
+            counts, or lacks a class.
     """
     source = str(source)
     path = Path(source)
@@ -131,17 +171,14 @@ def load_counts(source: Union[str, Path]) -> CategoryCounts:
         raise ValueError(f'expected one of {PACKAGED_TABLES}, a .json '
                          f'annotation file or a .csv counts file, but got '
                          f'"{source}"')
+    if path.suffix == '.json':
+        return count_annotations(read_annotations(source), classes)
     try:
-        text = path.read_text(encoding='utf-8')
-        if path.suffix == '.csv':
-            return _parse_table(text, source)
-        return count_annotations(json.loads(text), source)
-    except OSError as error:
+        text = path.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'cannot read category counts from "{source}": '
-                         f'{error.strerror or error}') from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'expected an annotation file in JSON, but '
-                         f'"{source}" is not: {error}') from error
+                         f'{getattr(error, "strerror", error)}') from error
+    return choose_counts(_parse_table(text, source), classes)
 
 
 def _parse_table(text: str, source: str) -> CategoryCounts:

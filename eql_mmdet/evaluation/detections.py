@@ -1,5 +1,5 @@
 """The detections of a data set as columns, ready for an evaluator."""
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -13,8 +13,8 @@ class Detections(NamedTuple):
     """N detections of a data set.
 
     Attributes:
-        image_ids: (N,) as in the annotation file.
-        category_ids: (N,) as in the annotation file.
+        image_ids: (N,) int64 ids of our own, as in ``GroundTruth``.
+        category_ids: (N,) int64, the same.
         boxes: (N, 4) x, y, width, height in pixels.
         scores: (N,) of the boxes or of the masks.
         sizes: (N, 2) height and width of the images.
@@ -28,54 +28,24 @@ class Detections(NamedTuple):
     masks: Optional[List[bytes]]
 
 
-def merge_results(results: List[ImageResult],
-                  padding: int = 0) -> List[ImageResult]:
-    """Sort results by image and drop repeated images.
-
-    Distributed samplers repeat a few images so that all processes get the
-    same number. The repetition need not be equal to the last bit, because it
-    was in another batch: then the first one counts, as in the host.
-
-    Args:
-        results: Results of all processes.
-        padding: Repetitions that may differ from the first prediction.
-
-    Returns:
-        One result an image, by image id.
-
-    Raises:
-        ValueError: If an image is predicted twice with different results and
-            padding does not explain it.
-    """
-    merged: Dict[int, ImageResult] = {}
-    different = []
-    for result in results:
-        first = merged.setdefault(result.image_id, result)
-        if first is not result and not first.same(result):
-            different.append(result.image_id)
-    if len(different) > padding:
-        raise ValueError(
-            f'every image must be predicted once, but image {different[0]} '
-            f'has two different predictions ({len(different)} such images); '
-            f'check the sampler and do not mix runs')
-    return [merged[image_id] for image_id in sorted(merged)]
-
-
-def gather(results: List[ImageResult], use: int) -> Detections:
+def gather(results: List[ImageResult], index: LVISIndex,
+           use: int) -> Detections:
     """Collect the detections of one use.
 
     Args:
         results: One result an image.
+        index: The annotation file.
         use: ``BBOX``, ``SEGM`` or ``PROPOSAL``.
 
     Returns:
         The columns; masks and their scores for ``SEGM``.
     """
     rows = [np.flatnonzero(item.uses & use) for item in results]
-    return columns_of(results, rows, use == SEGM)
+    return columns_of(results, index, rows, use == SEGM)
 
 
-def gather_fixed(results: List[ImageResult], with_masks: bool) -> Detections:
+def gather_fixed(results: List[ImageResult], index: LVISIndex,
+                 with_masks: bool) -> Detections:
     """Collect the best 10,000 detections of each category.
 
     Fixed AP (Dave et al., 2021, https://arxiv.org/abs/2102.01066) ranks all
@@ -84,6 +54,7 @@ def gather_fixed(results: List[ImageResult], with_masks: bool) -> Detections:
 
     Args:
         results: One result an image, with every detection.
+        index: The annotation file.
         with_masks: Whether to rank by the scores of masks and collect masks.
 
     Returns:
@@ -91,7 +62,7 @@ def gather_fixed(results: List[ImageResult], with_masks: bool) -> Detections:
     """
     name = 'mask_scores' if with_masks else 'scores'
     scores = _concatenate([getattr(item, name) for item in results])
-    categories = _concatenate([item.category_ids for item in results])
+    categories = _concatenate([item.labels for item in results])
     order = np.lexsort((-scores, categories))
     ordered = categories[order]
     begin = np.searchsorted(ordered, ordered, side='left')
@@ -103,7 +74,7 @@ def gather_fixed(results: List[ImageResult], with_masks: bool) -> Detections:
         np.flatnonzero(part & (item.uses & CHECKED > 0))
         for part, item in zip(parts, results)
     ]
-    return columns_of(results, rows, with_masks)
+    return columns_of(results, index, rows, with_masks)
 
 
 def gather_proposals(results: List[ImageResult], index: LVISIndex,
@@ -129,21 +100,24 @@ def gather_proposals(results: List[ImageResult], index: LVISIndex,
         order = np.argsort(-item.scores, kind='stable')
         order = order[item.uses[order] & PROPOSAL > 0][:number]
         rows.append(np.sort(order))
-    columns = columns_of(results, rows, False)
-    annotated = [index.an_annotated[i] for i in columns.image_ids.tolist()]
-    return columns._replace(category_ids=np.array(annotated, dtype=np.int64))
+    columns = columns_of(results, index, rows, False)
+    annotated = np.repeat([index.an_annotated[r.image_id] for r in results],
+                          [len(row) for row in rows])
+    return columns._replace(
+        category_ids=index.columns[annotated.astype(np.int64)] + 1)
 
 
 def _concatenate(parts: List[Any]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def columns_of(results: List[ImageResult], rows: List[np.ndarray],
-               with_masks: bool) -> Detections:
+def columns_of(results: List[ImageResult], index: LVISIndex,
+               rows: List[np.ndarray], with_masks: bool) -> Detections:
     """Put chosen detections of many images into columns.
 
     Args:
         results: N images.
+        index: The annotation file.
         rows: N index arrays: the detections of each image, in their order.
         with_masks: Whether to take masks and their scores.
 
@@ -164,8 +138,10 @@ def columns_of(results: List[ImageResult], rows: List[np.ndarray],
             cut = item.masks()
             masks.extend(cut[i] for i in row.tolist())
     sizes = np.array([r.size for r in results], np.int64).reshape(-1, 2)
-    image_ids = np.array([r.image_id for r in results], np.int64)
+    image_ids = np.array([index.image_ranks[r.image_id]
+                          for r in results], np.int64) + 1
+    labels = column('labels').astype(np.int64)
     return Detections(
-        np.repeat(image_ids, counts),
-        column('category_ids').astype(np.int64), column('boxes', (4, )),
-        column(score), np.repeat(sizes, counts, axis=0), masks)
+        np.repeat(image_ids, counts), index.columns[labels] + 1,
+        column('boxes', (4, )), column(score),
+        np.repeat(sizes, counts, axis=0), masks)

@@ -8,6 +8,7 @@ import numpy as np
 from ..heads.rle import rle_dicts
 from .curves import Curves
 from .detections import Detections
+from .ground_truth import GroundTruth, annotation_dicts
 
 NO_LIMIT = 10**9
 #: Comparisons of lvis without a word; ten lines if there are more.
@@ -18,7 +19,7 @@ class HotcocoEngine:
     """The fast evaluator, written in Rust.
 
     Args:
-        ann_file: A local LVIS file.
+        truth: The ground truth.
         log: Not used: this takes seconds.
 
     Raises:
@@ -31,19 +32,17 @@ class HotcocoEngine:
         return _import('hotcoco', 'pip install "hotcoco==1.3.0"')
 
     def __init__(self,
-                 ann_file: str,
+                 truth: GroundTruth,
                  log: Optional[Callable[[str], None]] = None) -> None:
         self._hotcoco = self.package()
-        self._ground_truth = self._hotcoco.COCO(ann_file)
-        # lvis leaves out what has no area, detections and ground truth.
-        with_area = self._ground_truth.get_ann_ids(
-            area_rng=[np.nextafter(0, 1), np.inf])
-        if len(with_area) < len(self._ground_truth.get_ann_ids()):
-            dataset = self._ground_truth.dataset
-            dataset['annotations'] = [
-                item for item in dataset['annotations'] if item['area'] > 0
-            ]
-            self._ground_truth = self._hotcoco.COCO(dataset)
+        self._ground_truth = self._hotcoco.COCO.from_arrays(
+            truth.images,
+            truth.categories,
+            truth.image_ids,
+            truth.category_ids,
+            truth.boxes,
+            area=truth.areas,
+            segmentation=truth.masks)
 
     def evaluator(self,
                   detections: Detections,
@@ -105,7 +104,7 @@ class LVISEngine:
     """The official evaluator: the reference, slow and large.
 
     Args:
-        ann_file: A local LVIS file.
+        truth: The ground truth.
         log: Is told how far a long evaluation is.
     """
 
@@ -115,11 +114,16 @@ class LVISEngine:
         return _import('lvis', 'pip install lvis')
 
     def __init__(self,
-                 ann_file: str,
+                 truth: GroundTruth,
                  log: Optional[Callable[[str], None]] = None) -> None:
         self._lvis = self.package()
         self._log = log
-        self._ground_truth = self._lvis.LVIS(ann_file)
+        self._ground_truth = self._load(
+            self._lvis.LVIS,
+            dict(
+                images=truth.images,
+                categories=truth.categories,
+                annotations=annotation_dicts(truth)))
 
     def curves(self,
                detections: Detections,

@@ -1,4 +1,5 @@
 """LVIS evaluation, exact and fast, as a metric of MMDetection."""
+import logging
 import os.path as osp
 import sys
 import time
@@ -7,17 +8,18 @@ from typing import Dict, List, Optional, Sequence, Union
 from mmdet.registry import METRICS
 from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import get_local_path
-from mmengine.logging import MMLogger
+from mmengine.logging import MMLogger, print_log
 from mmengine.utils import mkdir_or_exist
 
-from ..annotations.lvis_index import check_classes, load_index
+from ..annotations.findings import list_findings
+from ..annotations.lvis_index import lvis_index
+from ..datasets.files import load_annotations
 from . import protocol
-from .detections import merge_results
 from .engines import ENGINES
+from .ground_truth import ground_truth
 from .per_category import category_rows, group_table, write_rows
 from .predictions import read_sample
-from .results import ImageResult, Needs, compact
+from .results import ImageResult, Needs, compact, merge_results
 from .submission import write_submission
 
 
@@ -90,8 +92,13 @@ class LVISEvalMetric(BaseMetric):
         self.engine = ENGINES[engine]
         self.engine.package()
         self.backend_args = backend_args
-        with get_local_path(ann_file, backend_args=backend_args) as path:
-            self.index = load_index(path, ground_truth=not format_only)
+        annotations = load_annotations(ann_file, backend_args)
+        self.index = lvis_index(annotations, ground_truth=not format_only)
+        if annotations.findings:
+            print_log(
+                list_findings(ann_file, annotations.findings),
+                logger='current',
+                level=logging.WARNING)
         if format_only:
             self.needs = Needs(file=True)
         else:
@@ -101,9 +108,12 @@ class LVISEvalMetric(BaseMetric):
 
     @BaseMetric.dataset_meta.setter
     def dataset_meta(self, dataset_meta: Optional[dict]) -> None:
-        """Check that the data set and the annotation file belong together."""
+        """Number the categories as the data set does: by name."""
         if dataset_meta and dataset_meta.get('classes') is not None:
-            check_classes(dataset_meta['classes'], self.index)
+            self.index = lvis_index(
+                self.index.annotations,
+                dataset_meta['classes'],
+                ground_truth=not self.format_only)
         self._dataset_meta = dataset_meta
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -171,15 +181,15 @@ class LVISEvalMetric(BaseMetric):
         for name in names:
             path = f'{self.outfile_prefix}.{name}.json'
             mkdir_or_exist(osp.dirname(path))
-            write_submission(path, results, name == 'segm')
+            write_submission(path, results, self.index, name == 'segm')
             MMLogger.get_current_instance().info(
                 f'All detections are in {path}')
 
     def _evaluate(self, results: List[ImageResult]) -> Dict[str, float]:
         logger = MMLogger.get_current_instance()
-        with get_local_path(
-                self.ann_file, backend_args=self.backend_args) as path:
-            engine = self.engine(path, log=logger.info)
+        with_masks = protocol.compares_masks(self.metrics, results, self.index)
+        engine = self.engine(
+            ground_truth(self.index, with_masks), log=logger.info)
         values, curves = {}, {}
         for metric in self.metrics:
             start = time.perf_counter()

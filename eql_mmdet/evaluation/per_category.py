@@ -5,7 +5,8 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from terminaltables import AsciiTable
 
-from ..annotations.lvis_index import GROUPS, LVISIndex
+from ..annotations.category_counts import GROUPS
+from ..annotations.lvis_index import LVISIndex
 from .curves import Curves, mean_or
 
 GROUP_NAMES = dict(r='rare', c='common', f='frequent')
@@ -26,14 +27,15 @@ def category_rows(index: LVISIndex,
         as fractions. What is unknown is None.
     """
     rows = []
-    for column, position in enumerate(np.argsort(index.category_ids)):
-        images = int(index.image_counts[position])
+    instances = index.instance_counts
+    for column, position in enumerate(index.by_column()):
+        images = index.image_counts[position]
         row = dict(
-            id=int(index.category_ids[position]),
+            id=index.category_ids[position],
             name=index.names[position],
             frequency=index.frequencies[position],
             image_count=images if images >= 0 else None,
-            ground_truths=int(index.instance_counts[position]))
+            ground_truths=int(instances[position]))
         for metric, (precision, recall) in curves.items():
             row[f'{metric}_AP'] = _known(precision[:, :, column, 0])
             row[f'{metric}_AR'] = _known(recall[:, column, 0])

@@ -1,10 +1,17 @@
-"""Predictions of one image, as models give them, and what must hold."""
-from typing import Any, NamedTuple
+"""Predictions as models and files give them, image by image."""
+import json
+from collections import defaultdict
+from typing import Any, List, NamedTuple
 
 import numpy as np
+import pycocotools.mask as mask_utils
 import torch
 
 from ..annotations.lvis_index import LVISIndex
+from ..heads.rle import encode_rows, rle_dicts
+from ..host.safe_pickle import load_samples
+
+_SHAPES = {'bbox', 'segmentation'}
 
 
 class RawResult(NamedTuple):
@@ -12,14 +19,14 @@ class RawResult(NamedTuple):
 
     Attributes:
         image_id: As in the annotation file.
-        category_ids: (n,) as in the annotation file.
+        labels: (n,) int64, numbers of the classes of the index.
         boxes: (n, 4) x, y, width, height in pixels.
         scores: (n,) of the boxes.
         mask_scores: (n,) of the masks.
         masks: n masks (tensor, array or RLE dicts) or None.
     """
     image_id: int
-    category_ids: np.ndarray
+    labels: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray
     mask_scores: np.ndarray
@@ -51,56 +58,21 @@ def read_sample(sample: dict, index: LVISIndex) -> RawResult:
     _check_size(sample.get('ori_shape'), image_id, index)
     scores = _to_numpy(pred['scores'])
     return RawResult(
-        image_id, _category_ids(pred['labels'], image_id, index),
+        image_id, _labels(pred['labels'], image_id, index),
         np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), scores,
         _to_numpy(pred['mask_scores']) if 'mask_scores' in pred else scores,
         pred['masks'] if 'masks' in pred else None)
 
 
-def check_result(raw: RawResult, index: LVISIndex) -> None:
-    """Refuse detections that would make an evaluation silently wrong.
-
-    Args:
-        raw: The detections of one image.
-        index: The annotation file.
-
-    Raises:
-        ValueError: If the image is unknown, the numbers of boxes, scores,
-            categories and masks differ, or a value is not finite.
-    """
-    name = f'image {raw.image_id}'
-    if raw.image_id not in index.sizes:
-        raise ValueError(f'{name} of the predictions is not in '
-                         f'"{index.path}"; use the ann_file of the data set')
-    counts = {
-        field: len(value)
-        for field, value in raw._asdict().items()
-        if field != 'image_id' and value is not None
-    }
-    if len(set(counts.values())) > 1:
-        raise ValueError(f'{name} must have one score, label and mask for '
-                         f'each box, but has {counts}')
-    for field in ('boxes', 'scores', 'mask_scores'):
-        if not np.isfinite(getattr(raw, field)).all():
-            raise ValueError(
-                f'{field} of {name} must be finite, but hold NaN or '
-                f'infinity; look for the step where the model diverged')
-    reversed_boxes = (raw.boxes[:, 2:] < 0).any(axis=1)
-    if reversed_boxes.any():
-        raise ValueError(f'boxes of {name} must have x2 >= x1 and y2 >= y1, '
-                         f'but box {np.argmax(reversed_boxes)} has (width, '
-                         f'height) {raw.boxes[reversed_boxes][0, 2:]}')
-
-
-def _category_ids(labels: Any, image_id: int, index: LVISIndex) -> np.ndarray:
+def _labels(labels: Any, image_id: int, index: LVISIndex) -> np.ndarray:
     labels = _to_numpy(labels).astype(np.int64)
-    classes = len(index.category_ids)
+    classes = len(index.rows)
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(
             f'labels of image {image_id} must be in 0..{classes - 1}, the '
             f'{classes} categories of "{index.path}", but are in '
             f'{labels.min()}..{labels.max()}; check num_classes and ann_file')
-    return index.category_ids[labels]
+    return labels
 
 
 def _check_size(shape: Any, image_id: int, index: LVISIndex) -> None:
@@ -113,3 +85,107 @@ def _check_size(shape: Any, image_id: int, index: LVISIndex) -> None:
 
 def _to_numpy(values: Any) -> np.ndarray:
     return torch.as_tensor(values).detach().cpu().double().numpy()
+
+
+def load_json(path: str) -> List[dict]:
+    """Read detections in the COCO result format.
+
+    Args:
+        path: A json list of dicts with ``image_id``, ``category_id``,
+            ``score`` and ``bbox`` (x, y, width, height), ``segmentation``
+            (RLE) or both.
+
+    Returns:
+        The detections.
+
+    Raises:
+        ValueError: If the file is not whole or something else.
+    """
+    with open(path) as file:
+        try:
+            items = json.load(file)
+        except ValueError as error:
+            raise ValueError(f'"{path}" is not a whole json file ({error}); '
+                             f'write it again') from error
+    if not isinstance(items, list):
+        raise ValueError(f'expected a list of detections, but "{path}" holds '
+                         f'{items!r:.80}')
+    first = items[0] if items else {}
+    for number, item in enumerate(items):
+        if not _is_detection(item) or set(first) & _SHAPES != (set(item)
+                                                               & _SHAPES):
+            raise ValueError(
+                f'detection {number} of "{path}" must have "image_id", '
+                f'"category_id", "score" and, like all others, "bbox" (x, y, '
+                f'width, height) or "segmentation", but is {item!r:.200}')
+    return items
+
+
+def _is_detection(item: Any) -> bool:
+    if not isinstance(item, dict) or not set(item) & _SHAPES:
+        return False
+    box = item.get('bbox', [0] * 4)
+    return {'image_id', 'category_id', 'score'} <= set(item) and isinstance(
+        box, list) and len(box) == 4
+
+
+def read_predictions(path: str, index: LVISIndex) -> List[RawResult]:
+    """Read saved predictions of either format, image by image.
+
+    Args:
+        path: ``.pkl`` or ``.pickle`` of ``tools/test.py --out``, or
+            ``.json`` in the COCO result format.
+        index: The annotation file.
+
+    Returns:
+        The detections of each image; of masks without boxes the boxes are
+        those around the masks, as in lvis.
+
+    Raises:
+        ValueError: If the file is neither, not whole, or does not fit the
+            annotation file.
+    """
+    if path.endswith(('.pkl', '.pickle')):
+        return [read_sample(sample, index) for sample in load_samples(path)]
+    if path.endswith('.json'):
+        images = defaultdict(list)
+        for item in load_json(path):
+            images[item['image_id']].append(item)
+        return [
+            _from_items(image_id, items, index)
+            for image_id, items in images.items()
+        ]
+    raise ValueError(f'expected predictions in a .pkl, .pickle or .json '
+                     f'file, but got "{path}"')
+
+
+def _from_items(image_id: int, items: List[dict],
+                index: LVISIndex) -> RawResult:
+    categories = [item['category_id'] for item in items]
+    unknown = set(categories) - set(index.label_of)
+    if unknown:
+        raise ValueError(f'category {min(unknown)} of image {image_id} is '
+                         f'not in "{index.path}"; use the ann_file of the '
+                         f'data set')
+    labels = np.array([index.label_of[i] for i in categories], np.int64)
+    scores = np.array([item['score'] for item in items], dtype=np.float64)
+    masks = None
+    if 'segmentation' in items[0]:
+        masks = [item['segmentation'] for item in items]
+    if 'bbox' in items[0]:
+        boxes = [item['bbox'] for item in items]
+    else:
+        boxes = _boxes_around(masks, image_id, index)
+    return RawResult(image_id, labels,
+                     np.array(boxes, dtype=np.float64).reshape(-1, 4), scores,
+                     scores, masks)
+
+
+def _boxes_around(masks: List[dict], image_id: int,
+                  index: LVISIndex) -> np.ndarray:
+    size = index.sizes.get(image_id)
+    if size is None:  # check_result refuses the image
+        return np.zeros((len(masks), 4))
+    counts = encode_rows(masks, np.arange(len(masks)), size, image_id)
+    sizes = np.tile(size, (len(masks), 1))
+    return mask_utils.toBbox(rle_dicts(counts, sizes))

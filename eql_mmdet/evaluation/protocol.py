@@ -59,14 +59,35 @@ def needs_of(metrics: Sequence[str], proposal_nums: Sequence[int],
         if metric not in METRICS:
             raise ValueError(
                 f'metric must be of {METRICS}, but got {metric!r}')
-    if 'segm' in metrics and not index.has_masks:
-        raise ValueError(f'metric="segm" needs a "segmentation" in every '
-                         f'annotation, but "{index.path}" has some without')
+    if 'segm' in metrics and index.first_without_mask:
+        raise ValueError(f'metric="segm" compares masks, but in {index.path} '
+                         f'{index.first_without_mask}; draw it, take the '
+                         f'annotation out, or evaluate metric="bbox"')
     return Needs(
         bbox='bbox' in metrics,
         segm='segm' in metrics,
         fixed='lvis_fixed' in metrics,
         proposals=max(proposal_nums) if 'proposal' in metrics else 0)
+
+
+def compares_masks(metrics: Sequence[str], results: List[ImageResult],
+                   index: LVISIndex) -> bool:
+    """Tell whether the ground truth needs its masks.
+
+    Args:
+        metrics: Of ``METRICS``.
+        results: One result an image.
+        index: The annotation file.
+
+    Returns:
+        True for mask AP, and for Fixed AP where both sides have masks.
+    """
+    return 'segm' in metrics or ('lvis_fixed' in metrics
+                                 and _has_masks(results, index))
+
+
+def _has_masks(results: List[ImageResult], index: LVISIndex) -> bool:
+    return any(r.rle for r in results) and not index.first_without_mask
 
 
 def evaluate(engine: Any, metric: str, results: List[ImageResult],
@@ -89,16 +110,17 @@ def evaluate(engine: Any, metric: str, results: List[ImageResult],
         for number in proposal_nums:
             yield _proposal(engine, results, index, number)
     elif metric == 'lvis_fixed':
-        with_masks = index.has_masks and any(r.rle for r in results)
+        with_masks = not index.first_without_mask and any(r.rle
+                                                          for r in results)
         for iou_type in ('bbox', 'segm')[:1 + with_masks]:
-            found = gather_fixed(results, iou_type == 'segm')
+            found = gather_fixed(results, index, iou_type == 'segm')
             curves = engine.curves(found, iou_type)
             values = summarize(curves, index.sorted_frequencies())
             yield Evaluation(f'lvis_fixed_{iou_type}',
                              {item: values[item]
                               for item in AP_ITEMS}, curves)
     else:
-        found = gather(results, SEGM if metric == 'segm' else BBOX)
+        found = gather(results, index, SEGM if metric == 'segm' else BBOX)
         curves = engine.curves(found, metric)
         yield Evaluation(metric, summarize(curves, index.sorted_frequencies()),
                          curves)

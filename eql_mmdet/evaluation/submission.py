@@ -4,12 +4,13 @@ from typing import Iterator, List
 
 import numpy as np
 
+from ..annotations.lvis_index import LVISIndex
 from ..heads.rle import rle_dicts
 from .detections import columns_of
 from .results import ImageResult
 
 
-def submission(results: List[ImageResult],
+def submission(results: List[ImageResult], index: LVISIndex,
                with_masks: bool) -> Iterator[List[dict]]:
     """Write detections as the LVIS server wants them, image by image.
 
@@ -18,13 +19,15 @@ def submission(results: List[ImageResult],
 
     Args:
         results: One result an image, with every detection.
+        index: The annotation file.
         with_masks: Whether to write masks or boxes.
 
     Yields:
         The detections of one image.
     """
     for item in results:
-        columns = columns_of([item], [np.arange(len(item.uses))], with_masks)
+        rows = [np.arange(len(item.uses))]
+        columns = columns_of([item], index, rows, with_masks)
         shapes = dict(bbox=columns.boxes.tolist())
         if with_masks:
             rles = rle_dicts([m.decode() for m in columns.masks],
@@ -33,26 +36,27 @@ def submission(results: List[ImageResult],
         (name, values), = shapes.items()
         yield [{
             'image_id': item.image_id,
-            'category_id': category,
+            'category_id': index.category_ids[label],
             name: value,
             'score': score
-        } for category, value, score in zip(columns.category_ids.tolist(),
-                                            values, columns.scores.tolist())]
+        } for label, value, score in zip(item.labels.tolist(), values,
+                                         columns.scores.tolist())]
 
 
-def write_submission(path: str, results: List[ImageResult],
+def write_submission(path: str, results: List[ImageResult], index: LVISIndex,
                      with_masks: bool) -> None:
     """Write a submission file, one image in memory at a time.
 
     Args:
         path: The json file.
         results: One result an image, with every detection.
+        index: The annotation file.
         with_masks: Whether to write masks or boxes.
     """
     with open(path, 'w') as file:
         file.write('[')
         separator = ''
-        for image in submission(results, with_masks):
+        for image in submission(results, index, with_masks):
             for item in image:
                 file.write(separator + json.dumps(item))
                 separator = ',\n'

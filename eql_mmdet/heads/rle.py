@@ -5,6 +5,8 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 
+from ..annotations.masks import rle_pixels
+
 
 def encode_mask(mask: np.ndarray) -> bytes:
     """Encode one mask; the bytes are those of ``pycocotools.mask.encode``.
@@ -111,59 +113,6 @@ def rle_dicts(counts: Sequence[bytes], sizes: np.ndarray) -> List[dict]:
         dict(size=size, counts=rle)
         for size, rle in zip(sizes.tolist(), counts)
     ]
-
-
-def rle_pixels(counts: Sequence[bytes]) -> np.ndarray:
-    """Count the pixels that compressed RLEs describe, zeros and ones.
-
-    ``pycocotools`` reads a damaged RLE without complaint, leaving part of
-    the mask undefined. A whole one describes height x width pixels.
-
-    Args:
-        counts: n compressed counts.
-
-    Returns:
-        (n,) pixels; -1 where the bytes cannot be RLE.
-    """
-    lengths = np.array([len(rle) for rle in counts], dtype=np.int64)
-    code = np.frombuffer(b''.join(counts), dtype=np.uint8).astype(np.int64)
-    owner = np.repeat(np.arange(len(counts)), lengths)
-    code = code - 48
-    # Six bits a byte: five of the number, lowest first, and "goes on".
-    ends = (code & 32) == 0
-    first = np.ones(len(code), dtype=bool)
-    first[1:] = ends[:-1]
-    start = np.maximum.accumulate(np.where(first, np.arange(len(code)), 0))
-    shift = 5 * (np.arange(len(code)) - start)
-    value = (code & 31) << np.minimum(shift, 55)
-    value -= np.where(ends & (code & 16 > 0), 32 << np.minimum(shift, 55), 0)
-    number = np.cumsum(first) - 1
-    numbers = np.bincount(number, value, number.max(initial=-1) + 1)
-    return _sum_counts(numbers, owner[first], len(counts),
-                       _bad_bytes(code, ends, owner, lengths))
-
-
-def _bad_bytes(code: np.ndarray, ends: np.ndarray, owner: np.ndarray,
-               lengths: np.ndarray) -> np.ndarray:
-    bad = np.zeros(len(lengths), dtype=bool)
-    bad[owner[(code < 0) | (code > 63)]] = True
-    last = np.cumsum(lengths) - 1
-    bad |= (lengths == 0)
-    bad[lengths > 0] |= ~ends[last[lengths > 0]]
-    return bad
-
-
-def _sum_counts(numbers: np.ndarray, owner: np.ndarray, total: int,
-                bad: np.ndarray) -> np.ndarray:
-    """Sum counts that are stored, from the fourth on, as differences."""
-    size = np.bincount(owner, minlength=total)
-    begin = np.cumsum(size) - size
-    position = np.arange(len(numbers)) - begin[owner]
-    # A number is part of its own count and of every second one behind it.
-    repeats = np.where(position == 0, 1, (size[owner] - 1 - position) // 2 + 1)
-    pixels = np.bincount(owner, numbers * repeats, total).astype(np.int64)
-    pixels[bad] = -1
-    return pixels
 
 
 def _read_rles(rles: List[Any], size: Tuple[int, int],

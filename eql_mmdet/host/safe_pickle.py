@@ -1,8 +1,10 @@
 """Pickles that are read without running code that may be in them."""
+import io
 import pickle
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
+import torch
 
 _NUMPY_CORE = 'numpy._core' if hasattr(np, '_core') else 'numpy.core'
 
@@ -65,3 +67,56 @@ def read_pickle(path: str) -> Any:
                 f'expected numpy arrays in plain containers, but "{path}" is '
                 f'damaged or could run code when loaded: '
                 f'{error or type(error).__name__}') from error
+
+
+class SampleUnpickler(SafeUnpickler):
+    """An unpickler that knows what ``tools/test.py --out`` writes."""
+
+    ALLOWED = {
+        **SafeUnpickler.ALLOWED,
+        'builtins':
+        ('bytearray', 'complex', 'range', 'set', 'frozenset', 'slice'),
+        'torch':
+        ('Size', 'device', 'float16', 'float32', 'float64', 'bfloat16', 'int8',
+         'int16', 'int32', 'int64', 'uint8', 'bool'),
+        'torch._utils': ('_rebuild_tensor_v2', ),
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a name up; refuse what predictions do not hold."""
+        if (module, name) == ('torch.storage', '_load_from_bytes'):
+            # The original loads a second pickle, unsafely.
+            return _load_storage
+        return super().find_class(module, name)
+
+
+def _load_storage(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+
+
+def load_samples(path: str) -> List[dict]:
+    """Read the file of ``tools/test.py --out``.
+
+    Args:
+        path: A pickled list of data samples as dicts.
+
+    Returns:
+        The data samples.
+
+    Raises:
+        ValueError: If the file is not whole, or holds anything but tensors,
+            arrays and builtins, which could run code when loaded.
+    """
+    with open(path, 'rb') as file:
+        try:
+            samples = SampleUnpickler(file).load()
+        except Exception as error:  # A damaged pickle can raise anything.
+            raise ValueError(
+                f'"{path}" is damaged or not the file of "tools/test.py '
+                f'--out": {error or type(error).__name__}; write it '
+                f'again') from error
+    if not isinstance(samples, list) or not all(
+            isinstance(item, dict) and 'img_id' in item for item in samples):
+        raise ValueError(f'expected a list of data samples with "img_id", '
+                         f'but "{path}" holds {samples!r:.80}')
+    return samples

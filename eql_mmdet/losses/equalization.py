@@ -1,5 +1,5 @@
 """Equalization Loss: K sigmoids, and a tail that is left in peace."""
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from mmdet.registry import MODELS
@@ -50,11 +50,14 @@ class EqualizationLoss(TailLoss):
             ``VerifiedRandomSampler``.
         reduction: ``'mean'``, ``'sum'`` or ``'none'`` over RoIs.
         loss_weight: Factor on the result.
+        classes: Names in label order; by default all categories of the
+            source in its order. Data sets on the one reader fill it in.
 
     Raises:
         ValueError: If an argument is out of range, not exactly one way of
-            choosing the tail is given, a category has no image or the
-            source cannot be read.
+            choosing the tail is given, or the source cannot be read or
+            lacks a class. Where the source is not there at all, the model
+            can be tested, and a training forward raises it.
 
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
@@ -68,9 +71,10 @@ class EqualizationLoss(TailLoss):
                  loss_weight: float = 1.0,
                  decay: Optional[Dict[str, Any]] = None,
                  exclude_background: bool = True,
-                 keep_verified: bool = False) -> None:
+                 keep_verified: bool = False,
+                 classes: Optional[Sequence[str]] = None) -> None:
         super().__init__(frequency_source, frequency_threshold, tail_ratio,
-                         decay, num_images, reduction, loss_weight)
+                         decay, num_images, classes, reduction, loss_weight)
         self.exclude_background = exclude_background
         self.keep_verified = keep_verified
 
@@ -102,6 +106,7 @@ class EqualizationLoss(TailLoss):
                 of the images do not arrive with ``keep_verified``, or do
                 without it.
         """
+        self.check_trainable()
         self._check_sets(verified, image_index)
         tail = self.tail_mask
         if self.keep_verified:

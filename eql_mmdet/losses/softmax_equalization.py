@@ -1,5 +1,5 @@
 """Softmax Equalization Loss: a softmax that leaves out part of the tail."""
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 import torch.nn as nn
@@ -41,11 +41,13 @@ class SoftmaxEqualizationLoss(TailLoss):
         with_background: Whether the last of K + 1 channels is background.
         reduction: ``'mean'``, ``'sum'`` or ``'none'`` over samples.
         loss_weight: Factor on the result.
+        classes: See ``EqualizationLoss``.
 
     Raises:
         ValueError: If an argument is out of range, not exactly one way of
-            choosing the tail is given, a category has no image or the
-            source cannot be read.
+            choosing the tail is given, or the source cannot be read or
+            lacks a class. Where the source is not there at all, the model
+            can be tested, and a training forward raises it.
 
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
@@ -59,12 +61,13 @@ class SoftmaxEqualizationLoss(TailLoss):
                  num_images: Optional[int] = None,
                  with_background: bool = True,
                  reduction: str = 'mean',
-                 loss_weight: float = 1.0) -> None:
+                 loss_weight: float = 1.0,
+                 classes: Optional[Sequence[str]] = None) -> None:
         if not 0 <= gamma <= 1:
             raise ValueError(f'expected gamma (a probability) in [0, 1], but '
                              f'got {gamma}')
         super().__init__(frequency_source, frequency_threshold, tail_ratio,
-                         decay, num_images, reduction, loss_weight)
+                         decay, num_images, classes, reduction, loss_weight)
         self.gamma = gamma
         self.with_background = with_background
 
@@ -89,6 +92,7 @@ class SoftmaxEqualizationLoss(TailLoss):
         Raises:
             ValueError: If shapes or the reduction are wrong.
         """
+        self.check_trainable()
         tail = self.tail_mask
         if self.with_background:
             tail = nn.functional.pad(tail, (0, 1))
@@ -140,7 +144,7 @@ class SoftmaxEqualizationLoss(TailLoss):
         Returns:
             ``acc_classes``, a scalar in percent, among foreground RoIs.
         """
-        logits = cls_score[:, :self.tail_mask.numel()]
+        logits = cls_score[:, :-1] if self.with_background else cls_score
         return dict(acc_classes=foreground_accuracy(logits, labels))
 
     def extra_repr(self) -> str:

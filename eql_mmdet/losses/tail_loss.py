@@ -1,13 +1,15 @@
 """What the losses with a tail share: its choice, and the reduction."""
-from typing import Any, Dict, Optional
+import logging
+from typing import Any, Dict, Optional, Sequence
 
 import torch.nn as nn
 from mmdet.models.losses.utils import weight_reduce_loss
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..annotations.category_counts import load_counts
-from ..rarity.tail import choose_tail
+from ..annotations.category_counts import is_there, load_counts
+from ..annotations.reader import check_names
+from ..rarity.tail import Tail, check_choice, choose_tail
 
 REDUCTIONS = ('none', 'mean', 'sum')
 
@@ -22,8 +24,8 @@ class TailLoss(nn.Module):
     def __init__(self, frequency_source: str,
                  frequency_threshold: Optional[float],
                  tail_ratio: Optional[float], decay: Optional[Dict[str, Any]],
-                 num_images: Optional[int], reduction: str,
-                 loss_weight: float) -> None:
+                 num_images: Optional[int], classes: Optional[Sequence[str]],
+                 reduction: str, loss_weight: float) -> None:
         super().__init__()
         if reduction not in REDUCTIONS:
             raise ValueError(f'expected reduction to be one of {REDUCTIONS}, '
@@ -31,14 +33,43 @@ class TailLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.source = frequency_source
-        tail = choose_tail(
-            load_counts(frequency_source), frequency_threshold, tail_ratio,
-            decay, num_images)
+        self.frequency_threshold = frequency_threshold
+        #: K names in label order; None as long as nobody has told them.
+        self.classes = None if classes is None else check_names(classes)
+        #: (K,) buffer. It follows the model to its device; the config
+        #: rebuilds it, so that no checkpoint carries a second opinion.
+        self.register_buffer('tail_mask', None, persistent=False)
+        choice = check_choice(frequency_threshold, tail_ratio, decay)
+        if is_there(frequency_source):
+            counts = load_counts(frequency_source, classes)
+            self.classes = counts.names
+            self._set_tail(
+                choose_tail(counts, **choice, num_images=num_images))
+        else:
+            print_log(
+                f'{type(self).__name__}: there is no "{frequency_source}", '
+                f'so this model can be tested but not trained',
+                logger='current',
+                level=logging.WARNING)
+
+    def _set_tail(self, tail: Tail) -> None:
         self.frequency_threshold = tail.threshold
         print_log(f'{type(self).__name__} {tail.summary}', logger='current')
-        # A buffer follows the model to its device; the config rebuilds it,
-        # so that no checkpoint carries a second opinion.
-        self.register_buffer('tail_mask', tail.mask, persistent=False)
+        self.tail_mask = tail.mask
+
+    def check_trainable(self) -> None:
+        """Refuse to train without frequencies.
+
+        Raises:
+            ValueError: If the source of the frequencies was not there when
+                the loss was built.
+        """
+        if self.tail_mask is None:
+            raise ValueError(
+                f'{type(self).__name__} needs the frequencies of the training '
+                f'set, but there was no frequency_source="{self.source}"; '
+                f'give the training annotations, or a counts file of '
+                f'tools/count_classes.py')
 
     def _reduce(self, loss: Tensor, weight: Optional[Tensor],
                 avg_factor: Optional[float],
@@ -54,14 +85,18 @@ class TailLoss(nn.Module):
                                                      avg_factor)
 
     def _check_classes(self, num_classes: int) -> None:
-        if num_classes != self.tail_mask.numel():
+        known = None if self.classes is None else len(self.classes)
+        if known is not None and num_classes != known:
             raise ValueError(
                 f'the head has num_classes={num_classes}, but '
-                f'frequency_source="{self.source}" has '
-                f'{self.tail_mask.numel()} categories; make them agree')
+                f'frequency_source="{self.source}" has {known} categories'
+                f'; make them agree, or name the classes of the data set in '
+                f'classes=(...) of the loss')
 
     def extra_repr(self) -> str:
         """Show the settings in the printed model."""
-        return (f'source={self.source}, protected='
-                f'{self.tail_mask.sum():.4g}/{self.tail_mask.numel()}, '
+        tail = 'unknown'
+        if self.tail_mask is not None:
+            tail = f'{self.tail_mask.sum():.4g}/{self.tail_mask.numel()}'
+        return (f'source={self.source}, protected={tail}, '
                 f'reduction={self.reduction}, loss_weight={self.loss_weight}')

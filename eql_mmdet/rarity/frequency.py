@@ -26,32 +26,38 @@ def category_frequency(counts: CategoryCounts,
             images of the set (57,263 for LVIS v0.5).
 
     Returns:
-        (K,) float32 in (0, 1], f_j in [1].
+        (K,) float32 in [0, 1], f_j in [1]; 0 for a category without an
+        image, which is as rare as can be.
 
     Raises:
-        ValueError: If a category has no image, or more images than there
-            are.
+        ValueError: If no category has an image, or one has more images than
+            there are.
 
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
     total = counts.num_images if num_images is None else num_images
-    empty = [
-        f'{name} (id {id_})'
-        for name, id_, n in zip(counts.names, counts.ids, counts.image_count)
-        if n < 1
-    ]
-    if empty:
+    most = int(counts.image_count.max(initial=0))
+    if most < 1:
+        raise ValueError(f'expected training images, but none of the '
+                         f'{len(counts.ids)} categories of {counts.source} '
+                         f'has one; take the counts of the training set')
+    if most > total:
         raise ValueError(
-            f'expected at least one training image for each of the '
-            f'{len(counts.ids)} categories of {counts.source}, but '
-            f'{len(empty)} have none: {", ".join(empty[:5])}; leave them out '
-            f'of the categories')
-    if counts.image_count.max() > total:
-        raise ValueError(
-            f'expected num_images of at least {counts.image_count.max()}, '
-            f'the images of the most frequent category of {counts.source}, '
-            f'but got {total}')
+            f'expected num_images of at least {most}, the images of the most '
+            f'frequent category of {counts.source}, but got {total}')
     return torch.from_numpy(counts.image_count).float() / total
+
+
+def without_images(counts: CategoryCounts) -> List[str]:
+    """Name the categories that no training image has.
+
+    Args:
+        counts: Counts of the training set.
+
+    Returns:
+        Their names, in label order.
+    """
+    return [n for n, c in zip(counts.names, counts.image_count) if c < 1]
 
 
 def tail_mask(frequency: Tensor, threshold: float) -> Tensor:
@@ -176,9 +182,10 @@ def threshold_for_tail_ratio(frequency: Tensor, image_count: np.ndarray,
     share = np.bincount(inverse, weights=image_count) / image_count.sum()
     ratio = np.cumsum(share)
     inside = int((ratio <= target + 1e-12).sum())
-    if inside == 0:
+    if ratio[:inside].sum() == 0:  # none, or only those without images
+        smallest = ratio[ratio > 0][0]
         raise ValueError(
-            f'expected a tail ratio of at least {ratio[0]:.3g}, the share of '
+            f'expected a tail ratio of at least {smallest:.3g}, the share of '
             f'the rarest categories, but got {target}; to protect none, set '
             f'frequency_threshold=0')
     above = levels[inside] if inside < len(levels) else 1.0
@@ -211,10 +218,11 @@ def tail_table(counts: CategoryCounts) -> List[TailRow]:
         as the set can meet them.
 
     Raises:
-        ValueError: If a category has no image.
+        ValueError: If no category has an image.
     """
     frequency = category_frequency(counts)
-    smallest = tail_ratio(counts.image_count, frequency <= frequency.min())
+    rarest = frequency[frequency > 0].min()
+    smallest = tail_ratio(counts.image_count, frequency <= rarest)
     thresholds = sorted({
         threshold_for_tail_ratio(frequency, counts.image_count, ratio)
         for ratio in (smallest, *TABLE_RATIOS) if ratio >= smallest

@@ -5,8 +5,11 @@ from torch import Tensor
 
 from ..annotations.category_counts import CategoryCounts
 from .frequency import (category_frequency, exponential_decay, gompertz_decay,
-                        tail_mask, tail_ratio, threshold_for_tail_ratio)
+                        tail_mask, tail_ratio, threshold_for_tail_ratio,
+                        without_images)
 
+#: Most categories that a summary names.
+NAMED = 10
 #: Decays by name, with the parameters that each of them needs.
 DECAYS = dict(
     exponential=(exponential_decay, ('a', 'n')),
@@ -24,6 +27,37 @@ class Tail(NamedTuple):
     mask: Tensor
     threshold: Optional[float]
     summary: str
+
+
+def check_choice(frequency_threshold: Optional[float],
+                 target_ratio: Optional[float],
+                 decay: Optional[Mapping]) -> dict:
+    """Refuse none or several ways of choosing the tail.
+
+    Args:
+        frequency_threshold: As for :func:`choose_tail`, like the others.
+        target_ratio: The same.
+        decay: The same.
+
+    Returns:
+        The three as keyword arguments of :func:`choose_tail`.
+
+    Raises:
+        ValueError: If not exactly one is given.
+    """
+    given = dict(
+        frequency_threshold=frequency_threshold,
+        tail_ratio=target_ratio,
+        decay=decay)
+    if sum(value is not None for value in given.values()) != 1:
+        raise ValueError(
+            'expected exactly one of frequency_threshold (lambda), '
+            f'tail_ratio and decay, but got {given}; an inherited one is '
+            'switched off with None')
+    return dict(
+        frequency_threshold=frequency_threshold,
+        target_ratio=target_ratio,
+        decay=decay)
 
 
 def choose_tail(counts: CategoryCounts,
@@ -52,17 +86,9 @@ def choose_tail(counts: CategoryCounts,
 
     Raises:
         ValueError: If none or several are given, a parameter of the decay is
-            missing, unknown or out of range, or a category has no image.
+            missing, unknown or out of range, or no category has an image.
     """
-    given = dict(
-        frequency_threshold=frequency_threshold,
-        tail_ratio=target_ratio,
-        decay=decay)
-    if sum(value is not None for value in given.values()) != 1:
-        raise ValueError(
-            'expected exactly one of frequency_threshold (lambda), '
-            f'tail_ratio and decay, but got {given}; an inherited one is '
-            'switched off with None')
+    check_choice(frequency_threshold, target_ratio, decay)
     frequency = category_frequency(counts, num_images)
     threshold = frequency_threshold
     if decay is not None:
@@ -78,7 +104,13 @@ def choose_tail(counts: CategoryCounts,
                 f'{counts.source}')
         how = f'frequency < {threshold:.6g}'
     ratio = 100 * tail_ratio(counts.image_count, mask)
-    return Tail(mask, threshold, f'{head} ({how}), tail ratio {ratio:.2f} %')
+    summary = f'{head} ({how}), tail ratio {ratio:.2f} %'
+    empty = without_images(counts)
+    if empty:
+        more = ', ...' if len(empty) > NAMED else ''
+        summary += (f'; {len(empty)} categories have no training image: '
+                    f'{", ".join(empty[:NAMED])}{more}')
+    return Tail(mask, threshold, summary)
 
 
 def _decayed(frequency: Tensor, decay: Mapping) -> Tensor:

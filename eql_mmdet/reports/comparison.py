@@ -6,10 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from terminaltables import AsciiTable
 
-from ..annotations.lvis_index import GROUPS, LVISIndex
+from ..annotations.category_counts import GROUPS
+from ..annotations.lvis_index import LVISIndex
 from ..evaluation.curves import Curves
 from ..evaluation.detections import gather
 from ..evaluation.engines import HotcocoEngine
+from ..evaluation.ground_truth import ground_truth
 from ..evaluation.per_category import GROUP_NAMES, category_rows
 from ..evaluation.results import BBOX, SEGM, ImageResult
 from .bootstrap import average_precision, collect_matches, draw_weights
@@ -62,10 +64,10 @@ def compare_results(
     if samples < 1 or not 0 < confidence < 1:
         raise ValueError(f'expected samples >= 1 and confidence in (0, 1), '
                          f'but got {samples} and {confidence}')
-    engine = HotcocoEngine(index.path)
+    engine = HotcocoEngine(ground_truth(index, iou_type == 'segm'))
     use = SEGM if iou_type == 'segm' else BBOX
     evaluators = [
-        engine.evaluator(gather(run, use), iou_type, all_areas=False)
+        engine.evaluator(gather(run, index, use), iou_type, all_areas=False)
         for run in runs
     ]
     groups = _groups(evaluators, samples, seed, confidence)
@@ -98,8 +100,8 @@ def _groups(evaluators: List[Any], samples: int, seed: int,
 
 def _categories(evaluators: List[Any], index: LVISIndex, weights: np.ndarray,
                 confidence: float, progress: Callable) -> List[Row]:
-    image_ids = np.sort(list(index.sizes))
-    category_ids = np.sort(index.category_ids)
+    image_ids = np.arange(len(index.sizes)) + 1
+    category_ids = np.arange(len(index.rows)) + 1
     curves = {
         name: Curves(item.eval['precision'][..., 0], item.eval['recall'])
         for name, item in zip('ab', evaluators)

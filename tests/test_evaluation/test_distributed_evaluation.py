@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from lvis_data import make_dataset, make_samples, write_json
 
-from eql_mmdet.evaluation.detections import merge_results
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
 from eql_mmdet.evaluation.protocol import METRICS
+from eql_mmdet.evaluation.results import merge_results
 
 # Each process takes the images a sampler of mmengine gives it.
 WORKER = '''

@@ -235,7 +235,6 @@ def test_build_logs_protected_categories_and_tail_ratio(monkeypatch):
     (dict(num_images=10), 'num_images of at least 80'),
     (dict(reduction='max'), "but got 'max'"),
     (dict(frequency_source='lvis_v2'), '"lvis_v2"'),
-    (dict(frequency_source='nowhere.json'), 'cannot read .*nowhere.json'),
 ])
 def test_wrong_settings_are_named(counts_file, settings, message):
     with pytest.raises(ValueError, match=message):
@@ -255,13 +254,58 @@ def test_wrong_reduction_override_is_named(counts_file, batch):
         build(counts_file)(*batch, reduction_override='max')
 
 
-def test_category_without_image_is_named(tmp_path):
+@pytest.fixture
+def source_with_unicorn(tmp_path):
     path = tmp_path / 'empty.csv'
     path.write_text('# num_images: 9\n'
                     'id,name,frequency,image_count,instance_count\n'
                     '1,cat,r,5,5\n2,unicorn,r,0,0\n')
-    with pytest.raises(ValueError, match=r'unicorn \(id 2\)'):
-        build(str(path))
+    return str(path)
+
+
+def test_category_without_image_is_the_rarest_and_named(
+        source_with_unicorn, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    loss = build(source_with_unicorn, frequency_threshold=0.5)
+    logger.removeHandler(caplog.handler)
+    assert loss.tail_mask.tolist() == [0, 1]
+    assert '1 categories have no training image: unicorn' in caplog.text
+
+
+def test_classes_choose_and_order_the_categories(source_with_unicorn):
+    loss = build(
+        source_with_unicorn,
+        frequency_threshold=0.5,
+        classes=('unicorn', 'cat'))
+    assert loss.tail_mask.tolist() == [1, 0]
+    assert loss.get_cls_channels(2) == 2
+    assert build(source_with_unicorn, classes=['cat']).classes == ('cat', )
+    with pytest.raises(ValueError, match='"dog" is not among .* cat, unicorn'):
+        build(source_with_unicorn, classes=('dog', 'cat'))
+    with pytest.raises(TypeError, match=r'write \("cat", \)'):
+        build(source_with_unicorn, classes='cat')
+
+
+def test_without_its_source_a_loss_scores_but_does_not_train(batch):
+    loss = build('nowhere.json')
+    scores, labels = batch[:2]
+    classes = scores.shape[1]
+    assert loss.get_cls_channels(classes) == classes
+    assert loss.get_activation(scores).shape == (len(scores), classes + 1)
+    assert 0 <= loss.get_accuracy(scores, labels)['acc_classes'] <= 100
+    assert 'protected=unknown' in repr(loss)
+    with pytest.raises(ValueError, match='frequency_source="nowhere.json"'):
+        loss(*batch)
+
+
+def test_a_softmax_loss_without_its_source_scores_too(detections):
+    loss = build_softmax('nowhere.json')
+    logits, labels = detections[:2]
+    assert loss.get_activation(logits).sum(dim=1).allclose(torch.ones(1))
+    assert 0 <= loss.get_accuracy(logits, labels)['acc_classes'] <= 100
+    with pytest.raises(ValueError, match='frequency_source="nowhere.json"'):
+        loss(logits, labels)
 
 
 @pytest.mark.parametrize('table, classes', [('lvis_v0.5', 1230),

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from lvis_data import make_dataset, make_sample, make_samples, write_json
 
-from eql_mmdet.evaluation.detections import gather, merge_results
+from eql_mmdet.evaluation.detections import gather
 from eql_mmdet.evaluation.engines import HotcocoEngine
+from eql_mmdet.evaluation.ground_truth import ground_truth
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
-from eql_mmdet.evaluation.results import BBOX
+from eql_mmdet.evaluation.results import BBOX, merge_results
 from eql_mmdet.reports.bootstrap import (average_precision, collect_matches,
                                          draw_weights)
 from eql_mmdet.reports.comparison import (compare_results, difference_table,
@@ -36,15 +37,17 @@ def results_of(path, samples, metric='bbox'):
 
 
 def evaluator_of(path, samples):
-    return HotcocoEngine(path).evaluator(
-        gather(results_of(path, samples)[1], BBOX), 'bbox', all_areas=False)
+    index, results = results_of(path, samples)
+    return HotcocoEngine(ground_truth(index, False)).evaluator(
+        gather(results, index, BBOX), 'bbox', all_areas=False)
 
 
 def matches_of(path, samples):
     index, _ = results_of(path, samples)
     return collect_matches(
-        evaluator_of(path, samples), np.sort(list(index.sizes)),
-        np.sort(index.category_ids))
+        evaluator_of(path, samples),
+        np.arange(len(index.sizes)) + 1,
+        np.arange(len(index.rows)) + 1)
 
 
 def test_whole_data_set_has_the_ap_of_the_evaluator(case):

@@ -12,8 +12,9 @@ from mmdet.evaluation import DumpDetResults
 
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
+from eql_mmdet.evaluation.predictions import load_json, read_predictions
 from eql_mmdet.evaluation.results import compact
-from eql_mmdet.evaluation.saved import load_json, load_pickle, read_predictions
+from eql_mmdet.host.safe_pickle import load_samples
 
 
 @pytest.fixture
@@ -126,13 +127,13 @@ def test_pickles_do_not_run_code(tmp_path):
     sample = dict(img_id=1, pred_instances=Runs(trap))
     path.write_bytes(pickle.dumps([sample]))
     with pytest.raises(ValueError, match='evil.pkl.*pathlib.Path'):
-        load_pickle(str(path))
+        load_samples(str(path))
     inner = tmp_path / 'inner.pt'
     torch.save(Runs(trap), inner, _use_new_zipfile_serialization=False)
     hidden = Storage(inner.read_bytes())
     path.write_bytes(pickle.dumps([dict(img_id=1, pred_instances=hidden)]))
     with pytest.raises(ValueError, match='evil.pkl'):
-        load_pickle(str(path))
+        load_samples(str(path))
     assert not trap.exists()
     pickle.loads(path.read_bytes())  # the trap works
     assert trap.exists()
@@ -144,7 +145,7 @@ def test_truncated_pickles_are_refused(case, tmp_path, share):
     content = path.read_bytes()
     path.write_bytes(content[:int(share * len(content))])
     with pytest.raises(ValueError, match='predictions.pkl.*write it again'):
-        load_pickle(str(path))
+        load_samples(str(path))
 
 
 @pytest.mark.parametrize('content', [{}, [1], [dict(scores=1)]])
@@ -152,7 +153,7 @@ def test_other_pickles_are_refused(tmp_path, content):
     path = tmp_path / 'other.pkl'
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(ValueError, match='img_id.*other.pkl'):
-        load_pickle(str(path))
+        load_samples(str(path))
 
 
 ITEM = dict(image_id=1, category_id=1, score=0.5, bbox=[0, 0, 1, 1])

@@ -1,0 +1,56 @@
+"""Annotation files and images through the file backends of the host."""
+import os
+import os.path as osp
+from typing import List, Optional
+
+from mmengine.fileio import get
+
+from ..annotations.reader import (Annotations, parse_annotations,
+                                  read_annotations)
+
+
+def load_annotations(path: str,
+                     backend_args: Optional[dict] = None) -> Annotations:
+    """Read an annotation file, from the disk once a process.
+
+    Args:
+        path: A local path, or a remote one that the backend knows.
+        backend_args: Of the host's file backend.
+
+    Returns:
+        What it says.
+
+    Raises:
+        ValueError: If it cannot be read or is refused; it names the place.
+    """
+    if backend_args is None and '://' not in path:
+        return read_annotations(path)
+    return parse_annotations(get(path, backend_args=backend_args), path)
+
+
+def missing_files(folder: str, names: List[str]) -> List[int]:
+    """Find images that are not on the disk, a look at each folder.
+
+    Args:
+        folder: Of the images.
+        names: File names below it.
+
+    Returns:
+        Positions of the names that are not there.
+    """
+    there = {}
+    missing = []
+    for position, name in enumerate(names):
+        place, file = osp.split(osp.join(folder, name))
+        if place not in there:
+            there[place] = _list(place)
+        if file not in there[place]:
+            missing.append(position)
+    return missing
+
+
+def _list(folder: str) -> set:
+    try:
+        return set(os.listdir(folder or '.'))
+    except OSError:
+        return set()
