@@ -80,15 +80,20 @@ def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
             'data/tiny_lvis/annotations/tiny_lvis_train.json').read_text()
     categories = [dict(id=i, name=f'class {i}') for i in range(80)]
     annotations = [
-        dict(id=100 * i + j, image_id=j, category_id=i, iscrowd=0)
-        for i in range(80) for j in range(i + 1)
+        dict(
+            id=100 * i + j,
+            image_id=j,
+            category_id=i,
+            bbox=[1, 1, 5, 5],
+            segmentation=[[1, 1, 6, 1, 6, 6]]) for i in range(80)
+        for j in range(i + 1)
     ]
     for split in ('train', 'val'):
         (coco / f'{split}.json').write_text(
             json.dumps(
                 dict(
                     categories=categories,
-                    images=[dict(id=i) for i in range(80)],
+                    images=[dict(id=i, height=9, width=9) for i in range(80)],
                     annotations=annotations)))
     for name in ('lvis_v0.5', 'lvis_v1'):
         lvis = tmp_path / 'data' / name / 'annotations'
@@ -167,7 +172,7 @@ def test_lvis_config_follows_the_released_recipe(path):
     assert (test.score_thr, test.max_per_img) == (1e-4, 300)
     assert cfg.train_dataloader.batch_size * 8 == 16
     assert cfg.auto_scale_lr.base_batch_size == 16
-    assert cfg.train_dataloader.dataset.type == 'LVISV05Dataset'
+    assert cfg.train_dataloader.dataset.type == 'LVISFormatDataset'
     assert cfg.train_cfg.max_iters == 90000
     if 'eql' in path.name:
         assert head.loss_cls.frequency_threshold == 1.77e-3

@@ -6,7 +6,7 @@ from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .reader import Annotations, check_names, read_annotations
+from .reader import Annotations, canonical, check_names, read_annotations
 from .training import check_left, trained_pairs, training_view
 
 #: Tables that ship with the package: LVIS training splits.
@@ -115,7 +115,8 @@ def choose_counts(counts: CategoryCounts,
     if classes is None or tuple(classes) == counts.names:
         return counts
     row = {name: k for k, name in enumerate(counts.names)}
-    unknown = [name for name in check_names(classes) if name not in row]
+    classes = canonical(check_names(classes))
+    unknown = [name for name in classes if name not in row]
     if unknown:
         raise ValueError(
             f'"{unknown[0]}" is not among the {len(row)} categories of '

@@ -346,6 +346,18 @@ def parse_annotations(data: Union[bytes, mmap.mmap],
     return Annotations(record, name, source, decoded)
 
 
+def canonical(names: Iterable[str]) -> Tuple[str, ...]:
+    """Spell names as LVIS does where the host corrects a typing error.
+
+    Args:
+        names: Class names.
+
+    Returns:
+        The names, for comparison.
+    """
+    return tuple(_ALIASES.get(name, name) for name in names)
+
+
 def check_names(classes: Iterable[str]) -> Tuple[str, ...]:
     """Refuse what is not a sequence of different names.
 

@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from .num_classes import check_num_classes
 from .postprocess import TopKPostprocess
 
 CONTRACT_FLAGS = ('custom_cls_channels', 'custom_activation',
@@ -30,6 +31,7 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
     """
 
     def __init__(self, num_shared_fcs: int = 2, **kwargs) -> None:
+        check_num_classes(kwargs)
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
 
 
@@ -65,6 +67,7 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
         if not 0 < prior_prob < 1:
             raise ValueError(
                 f'expected prior_prob in (0, 1), but got {prior_prob}')
+        check_num_classes(kwargs)
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
         check_loss_contract(self.loss_cls, self.num_classes)
         if self.with_cls:
