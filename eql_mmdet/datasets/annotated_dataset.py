@@ -216,8 +216,10 @@ class AnnotatedDataset(BaseDetDataset):
 
     def _seg_map(self, image: Any) -> Optional[str]:
         folder = self.data_prefix.get('seg')
+        if not folder:
+            return None
         stem = osp.splitext(image.file_name)[0]
-        return folder and osp.join(folder, stem + self.seg_map_suffix)
+        return osp.join(folder, stem + self.seg_map_suffix)
 
     def _extra_info(self, position: int, objects: np.ndarray) -> dict:
         """Add what a format has besides; nothing here."""

@@ -8,6 +8,16 @@ from mmengine.utils import is_abs
 from .annotated_dataset import AnnotatedDataset
 
 
+def _dict(value: Any) -> dict:
+    """Take settings; in other people's configs anything may stand there."""
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> List[dict]:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return [item for item in items if isinstance(item, dict)]
+
+
 def datasets_of(cfg: Any, loader: str) -> List[Any]:
     """List the data sets of a loader, without their wrappers.
 
@@ -18,7 +28,7 @@ def datasets_of(cfg: Any, loader: str) -> List[Any]:
     Returns:
         Their settings.
     """
-    found, left = [], [(cfg.get(loader) or {}).get('dataset')]
+    found, left = [], [_dict(cfg.get(loader)).get('dataset')]
     while left:
         dataset = left.pop(0)
         if isinstance(dataset, dict):
@@ -66,14 +76,10 @@ def heads_of(cfg: Any) -> Iterator[Tuple[Tuple[str, int], dict]]:
     Yields:
         Kind and number of a head, and its settings.
     """
-    model = cfg.get('model') or {}
-    if not isinstance(model, dict):
-        return
-    roi_head = model.get('module', model).get('roi_head') or {}
+    model = _dict(cfg.get('model'))
+    roi_head = _dict(_dict(model.get('module', model)).get('roi_head'))
     for kind in ('bbox_head', 'mask_head'):
-        heads = roi_head.get(kind) or []
-        heads = heads if isinstance(heads, (list, tuple)) else [heads]
-        for number, head in enumerate(heads):
+        for number, head in enumerate(_dicts(roi_head.get(kind))):
             yield (kind, number), head
 
 
@@ -87,9 +93,7 @@ def metrics_of(cfg: Any, evaluator: str) -> List[dict]:
     Returns:
         Their settings.
     """
-    metrics = cfg.get(evaluator) or []
-    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    return [metric for metric in metrics if isinstance(metric, dict)]
+    return _dicts(cfg.get(evaluator))
 
 
 def slots_of(cfg: Any) -> Iterator[Tuple[tuple, dict, str]]:
@@ -103,7 +107,7 @@ def slots_of(cfg: Any) -> Iterator[Tuple[tuple, dict, str]]:
     """
     for place, head in heads_of(cfg):
         yield (*place, 'num_classes'), head, 'num_classes'
-        loss = head.get('loss_cls') or {}
+        loss = _dict(head.get('loss_cls'))
         yield (*place, 'loss'), loss, 'frequency_source'
     for name in ('val', 'test'):
         for number, metric in enumerate(metrics_of(cfg, f'{name}_evaluator')):

@@ -269,11 +269,17 @@ def test_an_object_without_a_mask_stops_mask_evaluation(project):
     METRICS.build(dict(cfg.val_evaluator, metric='bbox'))
 
 
-def test_configs_of_others_are_left_alone():
-    cfg = Config(dict(model=dict(type='A'), custom_hooks=[]))
+@pytest.mark.parametrize('settings', [
+    dict(model=dict(type='A'), custom_hooks=[]),
+    dict(model='a name', train_dataloader=[1], val_evaluator='x'),
+    dict(model=dict(roi_head=[dict(num_classes=None)], module=3)),
+    dict(train_dataloader=dict(dataset=[dict(type='B')]), custom_imports=None)
+])
+def test_configs_of_others_are_left_alone(settings):
+    cfg = Config(settings)
     before = cfg.to_dict()
     complete_config(cfg)
-    assert cfg.to_dict() == before
+    assert cfg.to_dict() == before == settings
 
 
 def test_wrapped_data_sets_are_found(project):
