@@ -182,6 +182,8 @@ def _rle_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
     if pixels != size[0] * size[1]:
         return (f'is an RLE that does not describe the {size[0]} x {size[1]} '
                 f'pixels of its image')
+    if mask_area(dict(size=size, counts=rle.counts), size) == 0:
+        return 'has no pixel in its mask'
     return None
 
 

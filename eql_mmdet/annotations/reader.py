@@ -17,6 +17,8 @@ from .records import FileRecord, decode
 KEPT = 4
 #: The host corrects a typing error of LVIS v0.5 and v1.
 _ALIASES = {'speaker_(stereo_equipment)': 'speaker_(stero_equipment)'}
+#: No image is as wide or high.
+_WIDEST = 2**31
 #: Whole floats above this are not exact.
 _EXACT = 2**53
 
@@ -413,6 +415,9 @@ def _categories(record: FileRecord, path: str) -> List[Category]:
 
 def _images(record: FileRecord, path: str,
             categories: List[Category]) -> List[Image]:
+    if not record.images:
+        raise ValueError(f'{path}: "images" is empty; an annotation file '
+                         f'lists the images of its set')
     position = {item.id: k for k, item in enumerate(categories)}
     items = [
         Image(
@@ -458,9 +463,9 @@ def _whole(value: Union[int, float], place: str) -> int:
 
 def _side(value: Union[int, float], place: str) -> int:
     side = _whole(value, place)
-    if side < 1:
-        raise ValueError(f'{place} must be at least 1 pixel, but is {side}; '
-                         f'write the size of the image')
+    if not 1 <= side < _WIDEST:
+        raise ValueError(f'{place} must be from 1 to {_WIDEST - 1} pixels, '
+                         f'but is {side}; write the size of the image')
     return side
 
 

@@ -63,6 +63,7 @@ _IGNORED = 'marked "ignore"'
 _OUTSIDE = 'outside their image'
 _FLAT = 'without area ("area" is 0 or less)'
 _SMALL = 'smaller than 1 pixel'
+_EMPTY = 'without width or height'
 _CROWD = 'marked iscrowd=1'
 _MASKLESS = 'without a mask'
 _MENDS = {
@@ -70,6 +71,7 @@ _MENDS = {
     _OUTSIDE: 'check that "bbox" is x, y, width, height in pixels',
     _FLAT: 'write the area in pixels, or leave "area" out',
     _SMALL: 'check that "bbox" is in pixels, not a fraction of the image',
+    _EMPTY: 'check that "bbox" is x, y, width, height in pixels',
     _CROWD: 'set iscrowd=0 for single objects, such as brush masks',
     _MASKLESS: 'draw them, or train a detector without masks',
 }
@@ -94,15 +96,17 @@ def _reasons(annotations: Annotations,
     return reasons
 
 
-def _loss(annotations: Annotations, reason: str, hit: np.ndarray,
-          chosen: np.ndarray) -> Finding:
+def _loss(annotations: Annotations,
+          reason: str,
+          hit: np.ndarray,
+          chosen: np.ndarray,
+          then: str = 'will not be trained') -> Finding:
     number = int(hit.sum())
     index = int(np.argmax(hit))
     box = annotations.boxes[index].tolist()
     return Finding(
-        f'{number} of {int(chosen.sum())} annotations are {reason} and will '
-        f'not be trained', f'{annotations.place(index)}, bbox {box}',
-        _MENDS[reason])
+        f'{number} of {int(chosen.sum())} annotations are {reason} and '
+        f'{then}', f'{annotations.place(index)}, bbox {box}', _MENDS[reason])
 
 
 def _empty_categories(annotations: Annotations, label_map: np.ndarray,
@@ -139,6 +143,29 @@ def _emptied(annotations: Annotations, category: int,
         f'{share} annotations of "{annotations.names[category]}" are {reason}'
         f', and the host trains on none of them',
         annotations.place(int(np.argmax(own))), _MENDS[reason])
+
+
+def evaluation_findings(annotations: Annotations) -> List[Finding]:
+    """List ground truth that no detection can be right about.
+
+    Args:
+        annotations: The file of a set that is tested.
+
+    Returns:
+        Objects outside their image, or without width, height or area.
+    """
+    x, y, w, h = annotations.boxes.T
+    everything = np.ones(len(w), bool)
+    reasons = _reasons(annotations, False)
+    hits = {
+        _OUTSIDE: reasons[_OUTSIDE] & (w > 0) & (h > 0),
+        _EMPTY: (w <= 0) | (h <= 0),
+        _FLAT: reasons[_FLAT],
+    }
+    return [
+        _loss(annotations, reason, hit, everything, 'cannot be found')
+        for reason, hit in hits.items() if hit.any()
+    ]
 
 
 def check_left(annotations: Annotations, view: TrainingView) -> None:

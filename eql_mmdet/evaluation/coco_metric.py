@@ -1,15 +1,19 @@
 """COCO evaluation by the host, on the one reader and by name."""
 import contextlib
 import io
+import logging
 from typing import Any, Optional, Sequence
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
+from mmengine.logging import print_log
 
+from ..annotations.findings import list_findings
 from ..annotations.masks import usable_polygons
 from ..annotations.reader import Annotations
+from ..annotations.training import evaluation_findings
 from ..datasets.files import load_annotations
 from ..heads.rle_masks import RLEMasks
 
@@ -39,6 +43,17 @@ class COCOEvalMetric(CocoMetric):
                  **kwargs) -> None:
         super().__init__(ann_file=None, backend_args=backend_args, **kwargs)
         self.annotations = load_annotations(ann_file, backend_args)
+        findings = self.annotations.findings + evaluation_findings(
+            self.annotations)
+        if findings:
+            print_log(
+                list_findings(ann_file, findings),
+                logger='current',
+                level=logging.WARNING)
+        if self.annotations.is_test_set and not self.format_only:
+            raise ValueError(
+                f'{ann_file} has no "annotations": nothing can be evaluated '
+                f'on it; set format_only=True to write a submission')
         with_masks = 'segm' in self.metrics and not self.format_only
         if with_masks:
             self._check_masks()
@@ -69,7 +84,16 @@ class COCOEvalMetric(CocoMetric):
         Args:
             data_batch: Not used.
             data_samples: Data samples with ``pred_instances``, as dicts.
+
+        Raises:
+            ValueError: If the annotation file does not have an image.
         """
+        for sample in data_samples:
+            if sample['img_id'] not in self._coco_api.imgs:
+                raise ValueError(
+                    f'image {sample["img_id"]} of the predictions is not in '
+                    f'{self.annotations.path}; use the ann_file of the data '
+                    f'set')
         super().process(data_batch, [_with_dicts(s) for s in data_samples])
 
 

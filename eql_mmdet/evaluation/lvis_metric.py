@@ -13,6 +13,7 @@ from mmengine.utils import mkdir_or_exist
 
 from ..annotations.findings import list_findings
 from ..annotations.lvis_index import lvis_index
+from ..annotations.training import evaluation_findings
 from ..datasets.files import load_annotations
 from . import protocol
 from .engines import ENGINES
@@ -94,9 +95,10 @@ class LVISEvalMetric(BaseMetric):
         self.backend_args = backend_args
         annotations = load_annotations(ann_file, backend_args)
         self.index = lvis_index(annotations, ground_truth=not format_only)
-        if annotations.findings:
+        findings = annotations.findings + evaluation_findings(annotations)
+        if findings:
             print_log(
-                list_findings(ann_file, annotations.findings),
+                list_findings(ann_file, findings),
                 logger='current',
                 level=logging.WARNING)
         if format_only:
