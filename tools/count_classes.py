@@ -34,6 +34,8 @@ def main(argv=None):
           f'{counts.instance_count.sum()} instances')
     print(f'images per category: {counts.image_count.min()} to '
           f'{counts.image_count.max()}')
+    for finding in counts.findings:
+        print(f'  {finding}')
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(format_counts(counts), encoding='utf-8')

@@ -6,6 +6,7 @@ from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from .findings import Finding
 from .reader import Annotations, canonical, check_names, read_annotations
 from .training import check_left, trained_pairs, training_view
 
@@ -34,6 +35,7 @@ class CategoryCounts:
         groups: K letters, ``'r'``, ``'c'`` or ``'f'``.
         image_count: (K,) int64, images that contain the category.
         instance_count: (K,) int64, annotated instances.
+        findings: What of an annotation file does not count, and why.
     """
     source: str
     num_images: int
@@ -42,6 +44,7 @@ class CategoryCounts:
     groups: Tuple[str, ...]
     image_count: np.ndarray
     instance_count: np.ndarray
+    findings: Tuple[Finding, ...] = ()
 
 
 def frequency_group(image_count: int) -> str:
@@ -95,7 +98,8 @@ def count_annotations(
             for category, n in zip(chosen, images)),
         image_count=images,
         instance_count=np.bincount(
-            view.labels[view.is_trained], minlength=size).astype(np.int64))
+            view.labels[view.is_trained], minlength=size).astype(np.int64),
+        findings=(*annotations.findings, *view.findings))
 
 
 def choose_counts(counts: CategoryCounts,

@@ -154,7 +154,13 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
     Returns:
         Objects outside their image, or without width, height or area.
     """
-    x, y, w, h = annotations.boxes.T
+    if not len(annotations.boxes) and not annotations.is_test_set:
+        return [
+            Finding('there is nothing to find in any image',
+                    '"annotations" is empty',
+                    'check that this is the file of the right set')
+        ]
+    _, _, w, h = annotations.boxes.T
     everything = np.ones(len(w), bool)
     reasons = _reasons(annotations, False)
     hits = {

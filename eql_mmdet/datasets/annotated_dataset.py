@@ -6,11 +6,11 @@ from typing import Any, Iterable, List, Optional, Sequence, Union
 import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import force_full_init
-from mmengine.logging import print_log
 
 from ..annotations.findings import list_findings
 from ..annotations.masks import NONE, RLE
 from ..annotations.training import check_left, training_view
+from ..host.logs import warn_each
 from .files import load_annotations, missing_files
 
 
@@ -131,11 +131,7 @@ class AnnotatedDataset(BaseDetDataset):
                              f'give the file of the training set')
         check_left(annotations, view)
         findings = annotations.findings + view.findings
-        if findings:
-            print_log(
-                list_findings(annotations.path, findings),
-                logger='current',
-                level=30)
+        warn_each(list_findings(annotations.path, findings))
         if self._load_options('with_mask'):
             annotations.check_masks()
             self._check_polygons()

@@ -1,14 +1,12 @@
 """COCO evaluation by the host, on the one reader and by name."""
 import contextlib
 import io
-import logging
 from typing import Any, Optional, Sequence
 
 import numpy as np
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
-from mmengine.logging import print_log
 
 from ..annotations.findings import list_findings
 from ..annotations.masks import usable_polygons
@@ -16,6 +14,7 @@ from ..annotations.reader import Annotations
 from ..annotations.training import evaluation_findings
 from ..datasets.files import load_annotations
 from ..heads.rle_masks import RLEMasks
+from ..host.logs import warn_each
 
 
 @METRICS.register_module()
@@ -45,11 +44,7 @@ class COCOEvalMetric(CocoMetric):
         self.annotations = load_annotations(ann_file, backend_args)
         findings = self.annotations.findings + evaluation_findings(
             self.annotations)
-        if findings:
-            print_log(
-                list_findings(ann_file, findings),
-                logger='current',
-                level=logging.WARNING)
+        warn_each(list_findings(ann_file, findings))
         if self.annotations.is_test_set and not self.format_only:
             raise ValueError(
                 f'{ann_file} has no "annotations": nothing can be evaluated '

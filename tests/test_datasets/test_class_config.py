@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 
 from eql_mmdet.datasets.class_config import complete_config
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from class_project import write_split  # noqa: E402
 
 ROOT = Path(__file__).parents[2]

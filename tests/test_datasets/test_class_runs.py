@@ -9,7 +9,7 @@ from mmdet.apis import DetInferencer, init_detector
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from class_project import NAMES, SMALL, write_split  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
