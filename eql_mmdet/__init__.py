@@ -4,11 +4,11 @@ from .host.versions import check_host
 check_host()
 
 from .datasets.class_config import complete_config, fill_classes  # noqa: E402
-from .datasets.class_hook import ClassCheckHook  # noqa: E402
 from .datasets.format_datasets import COCOFormatDataset  # noqa: E402
 from .datasets.format_datasets import LVISFormatDataset  # noqa: E402
 from .datasets.format_datasets import VerifiedLVISV1Dataset  # noqa: E402
 from .datasets.format_datasets import VerifiedLVISV05Dataset  # noqa: E402
+from .datasets.run_check import RunCheckHook  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.coco_metric import COCOEvalMetric  # noqa: E402
@@ -27,7 +27,7 @@ apply_fixes()
 watch_configs(fill_classes, complete_config)
 
 __all__ = [
-    'COCOEvalMetric', 'COCOFormatDataset', 'ClassCheckHook',
+    'COCOEvalMetric', 'COCOFormatDataset', 'RunCheckHook',
     'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
     'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
     'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',

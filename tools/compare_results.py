@@ -11,6 +11,7 @@ from eql_mmdet.evaluation import protocol
 from eql_mmdet.evaluation.per_category import write_rows
 from eql_mmdet.evaluation.predictions import read_predictions
 from eql_mmdet.evaluation.results import compact, merge_results
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.reports.comparison import (compare_results, difference_table,
                                           draw_against_images)
 
@@ -42,6 +43,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+@one_line_refusals('compare_results')
 def main(argv=None):
     """Print groups and the categories that changed most; write files."""
     args = parse_args(argv)
@@ -83,9 +85,6 @@ def show(args, found):
 
 def write(args, found):
     """Write the files that were asked for."""
-    for path in (args.csv, args.picture):
-        if path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
     if args.csv:
         write_rows(args.csv, found.categories)
         print(f'all categories are in {args.csv}')

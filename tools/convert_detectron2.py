@@ -6,7 +6,8 @@ from typing import Any, Optional, Sequence
 from eql_mmdet.checkpoints.detectron2 import to_detectron2, to_mmdet
 from eql_mmdet.checkpoints.detectron2_file import (check_target,
                                                    write_checkpoint)
-from eql_mmdet.host.fixes import load_local_checkpoint
+from eql_mmdet.host.checkpoints import load_local_checkpoint
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.safe_pickle import read_pickle
 
 
@@ -32,17 +33,15 @@ def read(path: str) -> Any:
     return load_local_checkpoint(path, map_location='cpu')
 
 
+@one_line_refusals('convert_detectron2')
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Convert the file and say what went where."""
     args = parse_args(argv)
     suffixes = ('.pth', '.pkl') if args.reverse else ('.pth', )
     convert = to_detectron2 if args.reverse else to_mmdet
-    try:
-        check_target(args.target, suffixes)
-        done = convert(read(args.source))
-        write_checkpoint(args.target, done.checkpoint)
-    except (OSError, TypeError, ValueError) as error:
-        raise SystemExit(f'convert_detectron2: {error}') from error
+    check_target(args.target, suffixes)
+    done = convert(read(args.source))
+    write_checkpoint(args.target, done.checkpoint)
     for old, new, shape in done.moved:
         print(f'{old} -> {new} {shape}')
     print(f'{args.target}: {len(done.moved)} tensors converted, none left')

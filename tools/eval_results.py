@@ -15,6 +15,8 @@ from eql_mmdet.evaluation.per_category import (category_rows, group_table,
                                                write_rows)
 from eql_mmdet.evaluation.predictions import read_predictions
 from eql_mmdet.evaluation.results import compact, merge_results
+from eql_mmdet.host.command_line import one_line_refusals
+from eql_mmdet.host.files import whole_file
 
 
 def parse_args(argv=None):
@@ -43,6 +45,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+@one_line_refusals('eval_results')
 def main(argv=None):
     """Print the metrics and the groups; write files if asked."""
     args = parse_args(argv)
@@ -90,11 +93,9 @@ def write(args, values, rows, has_curves):
     """Print the groups and write what was asked for."""
     if has_curves:
         print(group_table(rows))
-    for path in (args.out, args.per_category):
-        if path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
     if args.out:
-        Path(args.out).write_text(json.dumps(values, indent=2) + '\n')
+        with whole_file(args.out) as file:
+            file.write(json.dumps(values, indent=2) + '\n')
         print(f'fractions are in {args.out}')
     if args.per_category:
         write_rows(args.per_category, rows)

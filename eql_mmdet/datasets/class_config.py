@@ -14,7 +14,7 @@ from .files import load_annotations
 
 #: Metrics that take masks as RLE.
 _TAKE_RLE = ('LVISEvalMetric', 'COCOEvalMetric')
-_HOOK = 'ClassCheckHook'
+_HOOK = 'RunCheckHook'
 
 
 class Classes(NamedTuple):

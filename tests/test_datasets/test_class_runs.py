@@ -129,6 +129,20 @@ def test_training_is_not_resumed_with_other_labels(trained, project):
         runner.train()
 
 
+@pytest.mark.parametrize('keys', [('state_dict', ),
+                                  ('state_dict', 'meta', 'optimizer')])
+def test_weights_alone_are_not_resumed(trained, project, keys):
+    whole = torch.load(checkpoint_of(trained), weights_only=False)
+    part = {key: whole[key] for key in keys}
+    part['meta'] = dict(dataset_meta=dict(classes=NAMES))
+    torch.save(part, project / 'weights.pth')
+    runner = make_runner(
+        project, load_from=str(project / 'weights.pth'), resume=True)
+    with pytest.raises(ValueError, match='weights only.*load_from'):
+        runner.train()
+    assert runner.iter == 0
+
+
 def test_a_model_is_tested_without_its_training_annotations(trained, project):
     plain = make_runner(project, load_from=checkpoint_of(trained)).test()
     (project / 'data/custom/annotations/train.json').unlink()

@@ -72,23 +72,23 @@ def test_proposals_alone_are_printed_without_categories(case, run, capsys):
     shown = capsys.readouterr().out
     assert f'{100 * expected["AR@100"]:.2f}' in shown
     assert 'best by' not in shown
-    with pytest.raises(ValueError, match='--per-category needs'):
+    with pytest.raises(SystemExit, match='--per-category needs'):
         run('run.json', ann, '--metric', 'proposal', '--per-category', 'x')
 
 
 @pytest.mark.parametrize('option', ['--out', '--per-category'])
 def test_files_are_not_overwritten(case, run, tmp_path, option):
-    with pytest.raises(FileExistsError, match='ann.json'):
+    with pytest.raises(SystemExit, match='ann.json'):
         run('run.pkl', case[0], option, case[0])
 
 
 def test_masks_that_are_not_there_are_missed(case, run):
-    with pytest.raises(ValueError, match='needs masks, but image'):
+    with pytest.raises(SystemExit, match='needs masks, but image'):
         run('run.json', case[0], '--metric', 'segm')
 
 
 def test_truncated_predictions_are_refused(case, run, tmp_path):
     path = tmp_path / 'run.pkl'
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match='run.pkl.*write it again'):
+    with pytest.raises(SystemExit, match='run.pkl.*write it again'):
         run('run.pkl', case[0])

@@ -1,4 +1,4 @@
-"""Before the first image: do all parts of a run mean the same classes?"""
+"""Before the first image: do all parts of a run belong together?"""
 from typing import Any, List, Optional, Sequence
 
 from mmdet.registry import HOOKS
@@ -14,8 +14,8 @@ from .files import load_annotations
 
 
 @HOOKS.register_module()
-class ClassCheckHook(Hook):
-    """Stop a run whose parts number their classes differently.
+class RunCheckHook(Hook):
+    """Stop a run whose parts do not belong together.
 
     Training set, losses, heads, checkpoint, test set and metric must hold
     the same names in the same order. Where a data set can be renumbered by
@@ -56,14 +56,15 @@ class ClassCheckHook(Hook):
             checkpoint: What was read.
 
         Raises:
-            ValueError: If its class layers do not fit the model, or its
-                classes are not those of the data.
+            ValueError: If its class layers do not fit the model, its
+                classes are not those of the data, or it is resumed and has
+                no training state.
         """
         meta = checkpoint.get('meta') or {}
         known = (meta.get('dataset_meta') or {}).get('classes')
         if isinstance(runner._train_loop, BaseLoop):
-            if known is not None and runner._resume:
-                _check_resumed(runner, tuple(known))
+            if runner._resume:
+                _check_resumed(runner, checkpoint, known)
             return
         _check_layers(_model(runner), checkpoint, known)
         for loop in (runner._test_loop, runner._val_loop):
@@ -133,8 +134,17 @@ def _check_model(model: nn.Module, classes: Sequence[str]) -> None:
                     f'them in this order in classes=(...) of the loss')
 
 
-def _check_resumed(runner: Runner, known: Sequence[str]) -> None:
+def _check_resumed(runner: Runner, checkpoint: dict,
+                   known: Optional[Sequence[str]]) -> None:
+    meta = checkpoint.get('meta') or {}
+    if not {'epoch', 'iter'} <= set(meta) or 'message_hub' not in checkpoint:
+        raise ValueError(
+            'the checkpoint that is to be resumed holds weights only, no '
+            'training state; to start from its weights give it as load_from '
+            '(--cfg-options load_from=FILE), without --resume')
     classes = _classes(runner.train_dataloader.dataset)
+    if known is None:
+        return
     if classes is not None and canonical(classes) != canonical(known):
         raise ValueError(
             f'the checkpoint was trained on {_some(known)}, but the training '
