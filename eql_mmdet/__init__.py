@@ -18,12 +18,14 @@ from .heads.mask_head import LargeVocabMaskHead  # noqa: E402
 from .heads.roi_sampler import VerifiedRandomSampler  # noqa: E402
 from .host.configs import watch_configs  # noqa: E402
 from .host.fixes import apply_fixes  # noqa: E402
+from .host.own_configs import find_own_configs  # noqa: E402
 from .losses.equalization import EqualizationLoss  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()
+find_own_configs()
 watch_configs(fill_classes, complete_config)
 
 __all__ = [

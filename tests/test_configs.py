@@ -78,7 +78,9 @@ def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
     coco.mkdir(parents=True)
     text = (tiny_root /
             'data/tiny_lvis/annotations/tiny_lvis_train.json').read_text()
-    categories = [dict(id=i, name=f'class {i}') for i in range(80)]
+    categories = [
+        dict(id=i, name=f'class {i}', frequency='c') for i in range(80)
+    ]
     annotations = [
         dict(
             id=100 * i + j,
@@ -93,7 +95,14 @@ def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
             json.dumps(
                 dict(
                     categories=categories,
-                    images=[dict(id=i, height=9, width=9) for i in range(80)],
+                    images=[
+                        dict(
+                            id=i,
+                            height=9,
+                            width=9,
+                            neg_category_ids=[],
+                            not_exhaustive_category_ids=[]) for i in range(80)
+                    ],
                     annotations=annotations)))
     for name in ('lvis_v0.5', 'lvis_v1'):
         lvis = tmp_path / 'data' / name / 'annotations'
