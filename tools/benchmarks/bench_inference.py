@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import eql_mmdet  # noqa: F401
 
-CONFIG = Path(__file__).parents[1] / 'configs/eql_r50_fpn_1x_lvis.py'
+CONFIG = Path(__file__).parents[2] / 'configs/eql_r50_fpn_1x_lvis.py'
 TEST_CFG = ConfigDict(
     score_thr=1e-4,
     nms=dict(type='nms', iou_threshold=0.5),

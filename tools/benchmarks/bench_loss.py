@@ -19,7 +19,7 @@ from peak_memory import peak_memory
 from eql_mmdet.losses.functional import equalization_loss
 from eql_mmdet.losses.fused import equalization_roi_loss
 
-CONFIG = Path(__file__).parents[1] / 'configs/eql_r50_fpn_1x_lvis.py'
+CONFIG = Path(__file__).parents[2] / 'configs/eql_r50_fpn_1x_lvis.py'
 OURS = 'EQL, fused'
 COMPILED = 'EQL, compiled'
 AUTHORS = 'EQL, authors\' formula'
