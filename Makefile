@@ -76,7 +76,8 @@ $(STAMPS)/mmcv: $(STAMPS)/torch
 
 $(STAMPS)/project: $(STAMPS)/mmcv setup.cfg constraints/$(STACK).txt
 	@echo "[4/4] MMDetection ($(STACK)) and eql_mmdet"
-	$(PIP) install -c constraints/$(STACK).txt -e .[$(STACK)-engine,$(STACK),tests]
+	$(PIP) install -c constraints/$(STACK).txt \
+	  -e .[$(STACK)-engine,$(STACK),synthetic,tests]
 	$(HAS_OPS)
 	$(BIN)/python -c 'import eql_mmdet; print(eql_mmdet.__version__)'
 	@echo "eql_mmdet is ready in $(VENV)"

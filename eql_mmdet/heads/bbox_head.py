@@ -26,8 +26,7 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
     Args:
         num_shared_fcs: Shared FC layers; with 2, the default, it takes the
             place of ``Shared2FCBBoxHead``.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments, and
-            ``host_arithmetic`` of ``TopKPostprocess``.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
     """
 
     def __init__(self, num_shared_fcs: int = 2, **kwargs) -> None:
@@ -51,8 +50,7 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
             thousands of untrained categories do not drown the loss. It
             holds whatever ``init_cfg`` says, which replaces the rest of the
             default initialisation.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments, and
-            ``host_arithmetic`` of ``TopKPostprocess``.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
 
     Raises:
         ValueError: If ``prior_prob`` is not in (0, 1), if the loss does not

@@ -1,5 +1,5 @@
 """Class-wise non-maximum suppression that stops at the detections wanted."""
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -29,12 +29,8 @@ class Kept(NamedTuple):
     index: Tensor
 
 
-def class_nms(scores: Tensor,
-              boxes_of: BoxesOf,
-              score_thr: float,
-              iou_threshold: float,
-              max_num: int,
-              spacing: Optional[Tensor] = None) -> Kept:
+def class_nms(scores: Tensor, boxes_of: BoxesOf, score_thr: float,
+              iou_threshold: float, max_num: int) -> Kept:
     """Suppress class by class and keep the best detections, exactly.
 
     Why a part of the candidates is enough: order all of them by falling
@@ -47,9 +43,9 @@ def class_nms(scores: Tensor,
     This is what ``multiclass_nms`` of MMDetection returns on a CPU, bit for
     bit, but for two things. It shifts the boxes of category c by
     c * (largest coordinate + 1) before it compares them, and so rounds
-    them: here boxes are compared as they are, unless ``spacing`` is given.
-    And it sorts without ``stable=True``, so that the order of equal scores
-    is any; here it is that of a stable sort. Two boxes conflict if
+    them: here boxes are compared as they are. And it sorts without
+    ``stable=True``, so that the order of equal scores is any; here it is
+    that of a stable sort. Two boxes conflict if
     inter / (area + area - inter) > threshold in float32, on every device;
     MMCV's CUDA kernel multiplies instead of dividing.
 
@@ -63,9 +59,6 @@ def class_nms(scores: Tensor,
         score_thr: Candidates have scores strictly above it.
         iou_threshold: Boxes with a higher IoU suppress one another.
         max_num: Detections wanted, at least 1.
-        spacing: Scalar. Compare boxes shifted by label * spacing, which
-            with the largest coordinate of all candidates + 1 is the
-            arithmetic of MMCV's ``batched_nms``; for comparison only.
 
     Returns:
         At most ``max_num`` detections.
@@ -80,7 +73,7 @@ def class_nms(scores: Tensor,
     while True:
         index, complete = best_candidates(scores, score_thr, number)
         kept = _first_survivors(index, scores.shape[1], boxes_of,
-                                iou_threshold, max_num, spacing)
+                                iou_threshold, max_num)
         if complete or len(kept[0]) >= max_num:
             index, boxes = kept[0][:max_num], kept[1][:max_num]
             row, label = _row_and_label(index, scores.shape[1])
@@ -90,8 +83,8 @@ def class_nms(scores: Tensor,
 
 
 def _first_survivors(index: Tensor, num_classes: int, boxes_of: BoxesOf,
-                     iou_threshold: float, max_num: int,
-                     spacing: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+                     iou_threshold: float,
+                     max_num: int) -> Tuple[Tensor, Tensor]:
     """Go on until ``max_num`` survive; (k,) indices and (k, 4) boxes."""
     kept = index[:0]
     boxes = boxes_of(kept, kept)
@@ -100,10 +93,7 @@ def _first_survivors(index: Tensor, num_classes: int, boxes_of: BoxesOf,
         row, label = _row_and_label(tried, num_classes)
         boxes = torch.cat(
             [boxes, boxes_of(row[len(kept):], label[len(kept):])])
-        compared = boxes.float()
-        if spacing is not None:
-            compared = compared + (label.to(compared) * spacing)[:, None]
-        keep = greedy_keep(compared, label, iou_threshold, len(kept))
+        keep = greedy_keep(boxes.float(), label, iou_threshold, len(kept))
         kept, boxes = tried[keep], boxes[keep]
         if len(kept) >= max_num:
             break
