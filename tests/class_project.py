@@ -28,11 +28,18 @@ train_cfg = dict(max_epochs=1)
 '''
 
 
-def write_split(root, split, labels, names=NAMES, order=None, **image_extra):
+def write_split(root,
+                split,
+                labels,
+                names=NAMES,
+                order=None,
+                frequencies='rcf',
+                **image_extra):
     """Write one image a tuple of labels, with one square a label.
 
     Category ids are 10, 20, ... in the order of ``names``; ``order`` is the
-    order in which the file lists them.
+    order in which the file lists them. Without ``frequencies`` it is a COCO
+    file.
     """
     (root / split).mkdir(parents=True, exist_ok=True)
     (root / 'annotations').mkdir(exist_ok=True)
@@ -59,9 +66,12 @@ def write_split(root, split, labels, names=NAMES, order=None, **image_extra):
                 id=i, file_name=f'{i}.png', width=96, height=96,
                 **image_extra))
     categories = [
-        dict(id=10 * (k + 1), name=names[k], frequency='rcf'[k % 3])
+        dict(id=10 * (k + 1), name=names[k])
         for k in order or range(len(names))
     ]
+    if frequencies:
+        for k, category in enumerate(categories):
+            category['frequency'] = frequencies[k % len(frequencies)]
     content = dict(
         images=images, annotations=annotations, categories=categories)
     path = Path(root) / 'annotations' / f'{split}.json'
