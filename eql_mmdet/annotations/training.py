@@ -55,7 +55,9 @@ def training_view(annotations: Annotations,
     for reason, hit in lost.items():
         if reason not in (_CROWD, _MASKLESS):
             is_kept &= ~hit
-    findings += _empty_categories(annotations, label_map, lost, chosen, left)
+    if left.any():  # else there is one thing to say, not one a category
+        findings += _empty_categories(annotations, label_map, lost, chosen,
+                                      left)
     return TrainingView(labels, is_kept, left, findings)
 
 
