@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
+from eql_mmdet.annotations.category_counts import class_names
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
 from eql_mmdet.evaluation.per_category import write_rows
@@ -27,6 +28,12 @@ def parse_args(argv=None):
             'format')
     parser.add_argument(
         '--ann', required=True, help='LVIS annotation file (.json)')
+    parser.add_argument(
+        '--classes',
+        metavar='SOURCE',
+        help='where the labels of a .pkl are from, if not from ann: the '
+        'annotation file (.json) or counts (.csv) of the training set, '
+        'lvis_v0.5 or lvis_v1')
     parser.add_argument(
         '--metric',
         choices=('bbox', 'segm'),
@@ -53,7 +60,8 @@ def main(argv=None):
                 f'"{path}" is already there; remove it or choose another')
     # A bar in a log file would be one line an image.
     progress = track_iter_progress if sys.stdout.isatty() else list
-    index = load_index(args.ann)
+    classes = args.classes and class_names(args.classes)
+    index = load_index(args.ann, classes)
     raw = [read_predictions(path, index) for path in (args.a, args.b)]
     masks = all(any(r.masks is not None for r in run) for run in raw)
     metric = args.metric or ('segm' if masks else 'bbox')

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
+from eql_mmdet.annotations.category_counts import class_names
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
 from eql_mmdet.evaluation.engines import ENGINES
@@ -27,6 +28,12 @@ def parse_args(argv=None):
         help='.pkl of "tools/test.py --out", or .json in the COCO result '
         'format')
     parser.add_argument('ann', help='LVIS annotation file (.json)')
+    parser.add_argument(
+        '--classes',
+        metavar='SOURCE',
+        help='where the labels of a .pkl are from, if not from ann: the '
+        'annotation file (.json) or counts (.csv) of the training set, '
+        'lvis_v0.5 or lvis_v1')
     parser.add_argument(
         '--metric',
         nargs='+',
@@ -56,7 +63,8 @@ def main(argv=None):
     if args.per_category and args.metric == ['proposal']:
         raise ValueError('--per-category needs a metric with categories, '
                          'but got only "proposal"')
-    index = load_index(args.ann)
+    classes = args.classes and class_names(args.classes)
+    index = load_index(args.ann, classes)
     metrics, results = load_results(args, index)
     with_masks = protocol.compares_masks(metrics, results, index)
     engine = ENGINES[args.engine](ground_truth(index, with_masks), log=print)

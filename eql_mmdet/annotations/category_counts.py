@@ -151,6 +151,24 @@ def is_there(source: Union[str, Path]) -> bool:
             or path.suffix not in ('.csv', '.json') or path.exists())
 
 
+def class_names(source: Union[str, Path]) -> Tuple[str, ...]:
+    """List the categories of a table or an annotation file in its order.
+
+    Args:
+        source: As for :func:`load_counts`; an annotation file may be of a
+            test set.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: If the source cannot be read.
+    """
+    if str(source).endswith('.json'):
+        return read_annotations(str(source)).names
+    return load_counts(source).names
+
+
 def load_counts(source: Union[str, Path],
                 classes: Optional[Sequence[str]] = None) -> CategoryCounts:
     """Read category counts from a table or an annotation file.

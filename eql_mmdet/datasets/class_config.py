@@ -5,8 +5,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 from mmengine.fileio import list_from_file
 from mmengine.runner import CheckpointLoader
 
-from ..annotations.category_counts import (PACKAGED_TABLES, is_there,
-                                           load_counts)
+from ..annotations.category_counts import class_names, is_there
 from ..annotations.reader import canonical, check_names
 from .config_parts import (annotation_file, datasets_of, heads_of,
                            is_annotated, metrics_of, slots_of)
@@ -175,7 +174,7 @@ def _hand_on(cfg: Any, classes: Classes) -> None:
         source = loss.get('frequency_source')
         if not source or loss.get('classes') or not is_there(source):
             continue
-        names = source_names(source)
+        names = class_names(source)
         if canonical(names) != canonical(classes.names):
             loss['classes'] = classes.names
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -201,20 +200,6 @@ def _hand_to(dataset: dict, classes: Classes) -> None:
             f'out, or give both files the same categories')
     dataset['metainfo'] = dict(
         dataset.get('metainfo') or {}, classes=classes.names)
-
-
-def source_names(source: str) -> Tuple[str, ...]:
-    """List the categories of a ``frequency_source`` in its order.
-
-    Args:
-        source: As for ``load_counts``.
-
-    Returns:
-        The names.
-    """
-    if source in PACKAGED_TABLES or str(source).endswith('.csv'):
-        return load_counts(source).names
-    return load_annotations(str(source)).names
 
 
 def _check_masks(cfg: Any) -> None:

@@ -53,6 +53,20 @@ def test_pickle_gives_the_numbers_of_the_run(case, run, tmp_path, capsys,
     assert 'best by segm_AP' in shown
 
 
+def test_labels_count_as_in_the_training_file(case, run, tmp_path):
+    ann, expected = case
+    content = json.loads((tmp_path / 'ann.json').read_text())
+    content['categories'].reverse()
+    other = write_json(tmp_path / 'reversed.json', content)
+    out = tmp_path / 'out.json'
+    run('run.pkl', other, '--metric', 'bbox', '--classes', ann, '--out',
+        str(out))
+    assert json.loads(out.read_text())['bbox_AP'] == expected['bbox_AP']
+    out.unlink()
+    run('run.pkl', other, '--metric', 'bbox', '--out', str(out))
+    assert json.loads(out.read_text())['bbox_AP'] != expected['bbox_AP']
+
+
 @pytest.mark.parametrize('name, metrics', [('run.pkl', {'bbox', 'segm'}),
                                            ('run.json', {'bbox'})])
 def test_metrics_follow_what_the_file_holds(case, run, tmp_path, name,
