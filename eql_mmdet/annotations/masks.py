@@ -9,6 +9,8 @@ import pycocotools.mask as mask_utils
 
 #: What a ``segmentation`` is: nothing, polygons, run lengths.
 NONE, POLYGONS, RLE = range(3)
+#: Nothing that a mask can be.
+OTHER = -1
 _FIRST = {b'': NONE, b'n': NONE, b'[': POLYGONS, b'{': RLE}
 _NUMBERS = b'0123456789+-.eE \t\r\n'
 #: Numbers that make a polygon of three points.
@@ -132,6 +134,29 @@ def mask_kind(raw: Any) -> Optional[int]:
     """
     kind = _FIRST.get(bytes(raw[:1]))
     return NONE if kind == POLYGONS and raw[1:2] == b']' else kind
+
+
+def mask_kinds(data: Any, starts: np.ndarray,
+               lengths: np.ndarray) -> np.ndarray:
+    """Tell what masks are, as ``mask_kind`` does for one.
+
+    Args:
+        data: The bytes that hold them.
+        starts: (M,) int64, first byte of each.
+        lengths: (M,) int64 bytes of each.
+
+    Returns:
+        (M,) int8 ``NONE``, ``POLYGONS``, ``RLE`` or ``OTHER``.
+    """
+    table = np.full(256, OTHER, np.int8)
+    for first, kind in _FIRST.items():
+        table[list(first)] = kind
+    code = np.frombuffer(data, np.uint8)
+    kinds = table[code[starts]]
+    second = code[np.minimum(starts + 1, len(code) - 1)]
+    kinds[(kinds == POLYGONS) & (second == ord(']'))] = NONE
+    kinds[lengths == 0] = NONE
+    return kinds
 
 
 def mask_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:

@@ -1,16 +1,19 @@
 """The one reader of annotation files: columns, checked and shared."""
+import gc
 import mmap
 import os
 from collections import Counter
+from contextlib import contextmanager
 from functools import lru_cache
-from operator import attrgetter
-from typing import (Any, Dict, Iterable, List, NamedTuple, Optional, Tuple,
-                    Union)
+from itertools import count
+from typing import (Any, Dict, Iterable, Iterator, List, NamedTuple, Optional,
+                    Sequence, Tuple, Union)
 
 import numpy as np
 
+from .columns import ObjectColumns, object_columns, positions
 from .findings import Finding
-from .masks import NONE, MaskStore, mask_area, mask_fault, mask_kind
+from .masks import NONE, OTHER, MaskStore, mask_area, mask_fault, mask_kinds
 from .records import FileRecord, decode
 
 #: Files that a process keeps: training, validation, test, and one more.
@@ -94,29 +97,24 @@ class Annotations:
         self._fill(record.annotations or [], source, data)
         self._masks_checked = False
 
-    def _fill(self, objects: list, source: Union[str, bytes],
+    def _fill(self, raws: list, source: Union[str, bytes],
               data: bytes) -> None:
-        number = np.arange(len(objects))
-        image = _positions(objects, 'image_id', {
-            item.id: i
-            for i, item in enumerate(self.images)
-        })
+        columns = object_columns(raws, data, self.path)
+        image = positions(columns.image_ids, [i.id for i in self.images])
         listed = image >= 0
-        self._tell_unlisted(objects, listed)
-        kept = objects
-        if not listed.all():
-            kept = [item for item, ok in zip(objects, listed) if ok]
-        self.places = number[listed]
+        self._tell_unlisted(columns, listed)
+        self.places = np.flatnonzero(listed)
         self.image = image[listed].astype(np.int32)
-        self.category = self._category_positions(kept)
-        self.ids = _object_ids(kept, self.places, self.path)
-        self.boxes = np.array([item.bbox for item in kept],
-                              np.float64).reshape(-1, 4)
-        self.is_crowd = np.array([bool(item.iscrowd) for item in kept], bool)
-        self.is_ignored = np.array([bool(item.ignore) for item in kept], bool)
-        self.masks = _mask_store(kept, source, data)
-        self.mask_kinds = self._kinds(kept)
-        self.areas = self._areas(kept)
+        if not listed.all():
+            columns = columns.take(listed)
+        self.category = self._category_positions(columns)
+        self.ids = _object_ids(columns, self.places, self.path)
+        self.boxes = columns.boxes
+        self.is_crowd = columns.is_crowd
+        self.is_ignored = columns.is_ignored
+        self.masks = MaskStore(source, columns.starts, columns.lengths)
+        self.mask_kinds = self._kinds(data)
+        self.areas = self._areas(columns.areas)
         order = np.argsort(self.image, kind='stable')
         self._order = order.astype(np.int32)
         self._ends = np.cumsum(np.bincount(self.image, minlength=self.count))
@@ -236,7 +234,8 @@ class Annotations:
         labels[[position[name] for name in names]] = np.arange(len(names))
         return labels
 
-    def _tell_unlisted(self, objects: list, listed: np.ndarray) -> None:
+    def _tell_unlisted(self, columns: ObjectColumns,
+                       listed: np.ndarray) -> None:
         lost = np.flatnonzero(~listed)
         if len(lost):
             first = int(lost[0])
@@ -245,43 +244,37 @@ class Annotations:
                     f'{len(lost)} of {len(listed)} annotations belong to '
                     f'images that are not listed, and are left out',
                     f'annotations[{first}].image_id is '
-                    f'{objects[first].image_id}',
+                    f'{columns.image_ids[first]}',
                     'nothing to do if you took these images out; else the '
                     'images and annotations are of different exports'))
 
-    def _category_positions(self, objects: list) -> np.ndarray:
-        category = _positions(objects, 'category_id', {
-            item.id: k
-            for k, item in enumerate(self.categories)
-        })
+    def _category_positions(self, columns: ObjectColumns) -> np.ndarray:
+        category = positions(columns.category_ids,
+                             [item.id for item in self.categories])
         wrong = np.flatnonzero(category < 0)
         if len(wrong):
             first = int(wrong[0])
             raise ValueError(
                 f'{self.path}: annotations[{self.places[first]}] (id '
-                f'{objects[first].id}) has category '
-                f'{objects[first].category_id}, which is not among the '
+                f'{columns.ids[first]}) has category '
+                f'{columns.category_ids[first]}, which is not among the '
                 f'{len(self.categories)} categories of the file ('
                 f'{len(wrong)} such annotations); add the category, or take '
                 f'its annotations out')
         return category.astype(np.int32)
 
-    def _kinds(self, objects: list) -> np.ndarray:
-        kinds = [mask_kind(memoryview(o.segmentation)) for o in objects]
-        if None in kinds:
-            index = kinds.index(None)
+    def _kinds(self, data: bytes) -> np.ndarray:
+        kinds = mask_kinds(data, self.masks.starts, self.masks.lengths)
+        if (kinds == OTHER).any():
+            index = int(np.argmax(kinds == OTHER))
             raise ValueError(
                 f'{self.path}: {self.place(index)}.segmentation must be a '
                 f'list of polygons or an RLE, but is '
-                f'{bytes(objects[index].segmentation)[:40].decode()}; export '
-                f'it again')
-        return np.array(kinds, np.int8)
+                f'{self.masks.raw(index)[:40].decode()}; export it again')
+        return kinds
 
-    def _areas(self, objects: list) -> np.ndarray:
+    def _areas(self, areas: np.ndarray) -> np.ndarray:
         """Take the areas of the file, or else those of masks and boxes."""
-        areas = np.array(
-            [np.nan if o.area is None else o.area for o in objects],
-            np.float64)
         for index in np.flatnonzero(np.isnan(areas)).tolist():
             image = self.images[self.image[index]]
             size = image.height, image.width
@@ -343,9 +336,23 @@ def parse_annotations(data: Union[bytes, mmap.mmap],
     Raises:
         ValueError: As for :func:`read_annotations`.
     """
-    record, decoded = decode(data, name)
-    source = local_path if local_path and decoded is data else bytes(decoded)
-    return Annotations(record, name, source, decoded)
+    with _without_collections():
+        record, decoded = decode(data, name)
+        same = local_path and decoded is data
+        source = local_path if same else bytes(decoded)
+        return Annotations(record, name, source, decoded)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Leave the garbage collector alone: it would look at each record."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def canonical(names: Iterable[str]) -> Tuple[str, ...]:
@@ -469,11 +476,14 @@ def _side(value: Union[int, float], place: str) -> int:
     return side
 
 
-def _check_ids(items: List[Tuple[int, str]], kind: str, path: str) -> None:
+def _check_ids(items: List[Tuple[int, str]],
+               kind: str,
+               path: str,
+               places: Optional[Sequence[int]] = None) -> None:
     if len({id_ for id_, _ in items}) == len(items):
         return
     first = {}
-    for number, (id_, text) in enumerate(items):
+    for number, (id_, text) in zip(places or count(), items):
         if id_ in first:
             before, other = first[id_]
             raise ValueError(
@@ -483,48 +493,22 @@ def _check_ids(items: List[Tuple[int, str]], kind: str, path: str) -> None:
         first[id_] = number, text
 
 
-def _positions(objects: list, field: str, position: Dict[int,
-                                                         int]) -> np.ndarray:
-    """Look up the position that a field of each object points to, or -1."""
-    return np.fromiter((position.get(i, -1)
-                        for i in map(attrgetter(field), objects)), np.int64,
-                       len(objects))
-
-
-def _object_ids(objects: list, places: np.ndarray, path: str) -> np.ndarray:
-    ids = [item.id for item in objects]
-    if float in set(map(type, ids)):
-        ids = [
+def _object_ids(columns: ObjectColumns, places: np.ndarray,
+                path: str) -> np.ndarray:
+    ids = columns.ids
+    if ids.dtype == object:
+        ids = np.array([
             i if i is None else _whole(i, f'{path}: annotations[{place}].id')
             for i, place in zip(ids, places)
-        ]
-    given = [i for i in ids if i is not None]
-    if len(set(given)) < len(given):
-        _check_ids([(i, f'of image {item.image_id}')
-                    for i, item in zip(ids, objects) if i is not None],
-                   'annotations', path)
-    try:
-        # New memory, so that all of the records can be given back.
-        return np.array(ids, np.int64)
-    except (TypeError, OverflowError):  # none, or larger ones
-        return np.array(ids, object)
-
-
-def _mask_store(objects: list, source: Union[str, bytes],
-                data: bytes) -> MaskStore:
-    """Note where each mask is, from the memory that its bytes point to."""
-
-    def address(part: Any) -> int:
-        return np.frombuffer(part, np.uint8).__array_interface__['data'][0]
-
-    raws = [item.segmentation for item in objects]
-    lengths = np.fromiter((memoryview(raw).nbytes for raw in raws), np.int64,
-                          len(raws))
-    base = address(data)
-    starts = np.fromiter(
-        (address(raw) - base if n else 0 for raw, n in zip(raws, lengths)),
-        np.int64, len(raws))
-    return MaskStore(source, starts, lengths)
+        ], object)
+        if len(set(ids)) == len(ids):
+            return ids
+    elif (np.diff(np.sort(ids)) > 0).all():
+        return ids
+    rows = [n for n, i in enumerate(ids) if i is not None]
+    _check_ids([(ids[n], f'of image {columns.image_ids[n]}') for n in rows],
+               'annotations', path, places[rows].tolist())
+    return ids
 
 
 def _quote(names: Iterable[str]) -> str:
