@@ -7,7 +7,8 @@ from typing import Optional, Sequence, Tuple, Union
 import numpy as np
 
 from .findings import Finding
-from .reader import Annotations, canonical, check_names, read_annotations
+from .names import canonical, check_names
+from .reader import Annotations, read_annotations
 from .training import check_left, trained_pairs, training_view
 
 #: Tables that ship with the package: LVIS training splits.

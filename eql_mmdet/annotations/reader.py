@@ -2,65 +2,21 @@
 import gc
 import mmap
 import os
-from collections import Counter
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import count
-from typing import (Any, Dict, Iterable, Iterator, List, NamedTuple, Optional,
-                    Sequence, Tuple, Union)
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
 from .columns import ObjectColumns, object_columns, positions
+from .entries import read_categories, read_images, read_object_ids
 from .findings import Finding
 from .masks import NONE, OTHER, MaskStore, mask_area, mask_fault, mask_kinds
+from .names import canonical, check_names, quote
 from .records import FileRecord, decode
 
 #: Files that a process keeps: training, validation, test, and one more.
 KEPT = 4
-#: The host corrects a typing error of LVIS v0.5 and v1.
-_ALIASES = {'speaker_(stereo_equipment)': 'speaker_(stero_equipment)'}
-#: No image is as wide or high.
-_WIDEST = 2**31
-#: Whole floats above this are not exact.
-_EXACT = 2**53
-
-
-class Category(NamedTuple):
-    """A category of an annotation file.
-
-    Attributes:
-        id: As in the file.
-        name: As in the file.
-        frequency: Its LVIS group as the file states it; None if it does not.
-        image_count: Training images as the file states them; -1 if it does
-            not.
-    """
-    id: int
-    name: str
-    frequency: Any
-    image_count: int
-
-
-class Image(NamedTuple):
-    """An image of an annotation file.
-
-    Attributes:
-        id: As in the file.
-        file_name: As in the file, or the end of its ``coco_url``.
-        height: Pixels.
-        width: Pixels.
-        negative: Positions of categories known to be absent; None if the
-            file does not say.
-        not_exhaustive: Positions of categories of which not every object is
-            annotated; None if the file does not say.
-    """
-    id: int
-    file_name: Optional[str]
-    height: int
-    width: int
-    negative: Optional[Tuple[int, ...]]
-    not_exhaustive: Optional[Tuple[int, ...]]
 
 
 class Annotations:
@@ -91,8 +47,8 @@ class Annotations:
                  source: Union[str, bytes], data: bytes) -> None:
         self.path = path
         self.findings: List[Finding] = []
-        self.categories = _categories(record, path)
-        self.images = _images(record, path, self.categories)
+        self.categories = read_categories(record, path)
+        self.images = read_images(record, path, self.categories)
         self.is_test_set = record.annotations is None
         self._fill(record.annotations or [], source, data)
         self._masks_checked = False
@@ -108,7 +64,7 @@ class Annotations:
         if not listed.all():
             columns = columns.take(listed)
         self.category = self._category_positions(columns)
-        self.ids = _object_ids(columns, self.places, self.path)
+        self.ids = read_object_ids(columns, self.places, self.path)
         self.boxes = columns.boxes
         self.is_crowd = columns.is_crowd
         self.is_ignored = columns.is_ignored
@@ -221,13 +177,13 @@ class Annotations:
             return np.arange(len(self.categories))
         names = check_names(classes)
         position = {name: i for i, name in enumerate(self.names)}
-        names = [_ALIASES.get(n, n) if n not in position else n for n in names]
+        names = [n if n in position else canonical([n])[0] for n in names]
         unknown = [name for name in names if name not in position]
         if unknown:
             raise ValueError(
-                f'{_quote(unknown[:5])} {"is" if len(unknown) == 1 else "are"}'
+                f'{quote(unknown[:5])} {"is" if len(unknown) == 1 else "are"}'
                 f' not among the {len(position)} categories of {self.path}: '
-                f'{_quote(self.names[:20])}'
+                f'{quote(self.names[:20])}'
                 f'{", ..." if len(position) > 20 else ""}; correct the name '
                 f'in "classes" or in the file')
         labels = np.full(len(position), -1)
@@ -353,163 +309,3 @@ def _without_collections() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def canonical(names: Iterable[str]) -> Tuple[str, ...]:
-    """Spell names as LVIS does where the host corrects a typing error.
-
-    Args:
-        names: Class names.
-
-    Returns:
-        The names, for comparison.
-    """
-    return tuple(_ALIASES.get(name, name) for name in names)
-
-
-def check_names(classes: Iterable[str]) -> Tuple[str, ...]:
-    """Refuse what is not a sequence of different names.
-
-    Args:
-        classes: Names in label order.
-
-    Returns:
-        The same as a tuple.
-
-    Raises:
-        TypeError: If it is a plain string or holds anything but strings.
-        ValueError: If it is empty or a name stands twice.
-    """
-    if isinstance(classes, str):
-        raise TypeError(f'classes must be a tuple or list of names, but is '
-                        f'the string "{classes}"; write ("{classes}", ) for '
-                        f'a single class')
-    names = tuple(classes)
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(f'classes must be names, but are {names[:5]}')
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice or not names:
-        raise ValueError(f'classes must be different names, at least one, '
-                         f'but {_quote(twice) or "there is none"}'
-                         f'{" stands twice" if twice else ""}')
-    return names
-
-
-def _categories(record: FileRecord, path: str) -> List[Category]:
-    if not record.categories:
-        raise ValueError(f'{path}: "categories" is empty; an annotation file '
-                         f'lists what it annotates')
-    items = []
-    for k, item in enumerate(record.categories):
-        count = item.image_count
-        known = isinstance(count, int) and not isinstance(count, bool)
-        items.append(
-            Category(
-                _whole(item.id, f'{path}: categories[{k}].id'), str(item.name),
-                item.frequency, count if known else -1))
-    _check_ids([(item.id, f'named "{item.name}"') for item in items],
-               'categories', path)
-    ids = {}
-    for item in items:
-        if item.name in ids:
-            raise ValueError(
-                f'{path}: categories {ids[item.name]} and {item.id} are both '
-                f'named "{item.name}"; labels go by name: merge or rename '
-                f'them')
-        ids[item.name] = item.id
-    return items
-
-
-def _images(record: FileRecord, path: str,
-            categories: List[Category]) -> List[Image]:
-    if not record.images:
-        raise ValueError(f'{path}: "images" is empty; an annotation file '
-                         f'lists the images of its set')
-    position = {item.id: k for k, item in enumerate(categories)}
-    items = [
-        Image(
-            _whole(item.id, f'{path}: images[{i}].id'), _file_name(item),
-            _side(item.height, f'{path}: images[{i}].height'),
-            _side(item.width, f'{path}: images[{i}].width'),
-            _known(item.neg_category_ids, position),
-            _known(item.not_exhaustive_category_ids, position))
-        for i, item in enumerate(record.images)
-    ]
-    _check_ids([(item.id, f'"{item.file_name}"') for item in items], 'images',
-               path)
-    return items
-
-
-def _file_name(item: Any) -> Optional[str]:
-    """Name the file as the host does for LVIS v0.5 and v1."""
-    if item.file_name is None and isinstance(item.coco_url, str):
-        # http://images.cocodataset.org/train2017/000000391895.jpg
-        return '/'.join(item.coco_url.split('/')[-2:])
-    if item.file_name is not None and item.file_name.startswith('COCO_'):
-        # COCO_train2014_000000000009.jpg is 000000000009.jpg since 2017.
-        return item.file_name[-16:]
-    return item.file_name
-
-
-def _known(ids: Optional[list], position: Dict[int, int]) -> Any:
-    """Turn category ids into positions; unlisted ones are left out."""
-    if ids is None:
-        return None
-    return tuple(position[i] for i in ids if i in position)
-
-
-def _whole(value: Union[int, float], place: str) -> int:
-    if type(value) is int:
-        return value
-    if value != int(value) or abs(value) > _EXACT:
-        raise ValueError(f'{place} must be a whole number, but is {value!r}; '
-                         f'number images, categories and annotations with '
-                         f'whole numbers')
-    return int(value)
-
-
-def _side(value: Union[int, float], place: str) -> int:
-    side = _whole(value, place)
-    if not 1 <= side < _WIDEST:
-        raise ValueError(f'{place} must be from 1 to {_WIDEST - 1} pixels, '
-                         f'but is {side}; write the size of the image')
-    return side
-
-
-def _check_ids(items: List[Tuple[int, str]],
-               kind: str,
-               path: str,
-               places: Optional[Sequence[int]] = None) -> None:
-    if len({id_ for id_, _ in items}) == len(items):
-        return
-    first = {}
-    for number, (id_, text) in zip(places or count(), items):
-        if id_ in first:
-            before, other = first[id_]
-            raise ValueError(
-                f'{path}: the id {id_} stands twice among the {kind}: '
-                f'{kind}[{before}] is {other}, {kind}[{number}] is {text}; '
-                f'number them anew when files are merged')
-        first[id_] = number, text
-
-
-def _object_ids(columns: ObjectColumns, places: np.ndarray,
-                path: str) -> np.ndarray:
-    ids = columns.ids
-    if ids.dtype == object:
-        ids = np.array([
-            i if i is None else _whole(i, f'{path}: annotations[{place}].id')
-            for i, place in zip(ids, places)
-        ], object)
-        if len(set(ids)) == len(ids):
-            return ids
-    elif (np.diff(np.sort(ids)) > 0).all():
-        return ids
-    rows = [n for n, i in enumerate(ids) if i is not None]
-    _check_ids([(ids[n], f'of image {columns.image_ids[n]}') for n in rows],
-               'annotations', path, places[rows].tolist())
-    return ids
-
-
-def _quote(names: Iterable[str]) -> str:
-    return ', '.join(f'"{name}"' for name in names)

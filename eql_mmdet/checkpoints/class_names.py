@@ -2,7 +2,8 @@
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 from ..annotations.category_counts import load_counts
-from ..annotations.reader import check_names, read_annotations
+from ..annotations.names import check_names
+from ..annotations.reader import read_annotations
 from ..host.classes import coco_classes
 
 

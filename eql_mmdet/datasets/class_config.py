@@ -6,7 +6,7 @@ from mmengine.fileio import list_from_file
 from mmengine.runner import CheckpointLoader
 
 from ..annotations.category_counts import class_names, is_there
-from ..annotations.reader import canonical, check_names
+from ..annotations.names import canonical, check_names
 from .config_parts import (annotation_file, datasets_of, heads_of,
                            is_annotated, metrics_of, slots_of)
 from .files import load_annotations

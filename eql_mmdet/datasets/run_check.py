@@ -8,7 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from ..annotations.reader import canonical
+from ..annotations.names import canonical
 from .annotated_dataset import AnnotatedDataset
 from .files import load_annotations
 

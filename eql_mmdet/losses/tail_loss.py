@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..annotations.category_counts import is_there, load_counts
 from ..annotations.findings import list_findings
-from ..annotations.reader import check_names
+from ..annotations.names import check_names
 from ..host.logs import warn_each
 from ..rarity.tail import Tail, check_choice, choose_tail
 

@@ -9,7 +9,8 @@ from PIL import Image
 from ..annotations.category_counts import frequency_group
 from ..annotations.lvis_index import lvis_index
 from ..annotations.masks import NONE, POLYGONS, RLE
-from ..annotations.reader import Annotations, canonical, read_annotations
+from ..annotations.names import canonical
+from ..annotations.reader import Annotations, read_annotations
 from ..annotations.training import (TrainingView, check_left, trained_pairs,
                                     training_view)
 from ..datasets.files import missing_files
