@@ -1,0 +1,172 @@
+"""RoIAlign without compiling: its matrix, times the features.
+
+Bilinear sampling and averaging are linear, and separate into rows and
+columns. Along each axis a bin of an RoI sums a few cells, pixel and weight;
+the products of the cells of both axes are a row of a sparse matrix.
+``embedding_bag`` is torch's product of such a matrix with the features.
+"""
+from typing import Iterator, NamedTuple, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .roi_cells import (Sampling, cells_of, check_sides, members,
+                        sides_of_bins, starts)
+
+#: Entries of the matrix that are made at once, about 50 bytes each.
+ENTRIES = 2**22
+#: With at most so many channels, rows are summed before columns.
+FEW_CHANNELS = 4
+
+
+class Matrix(NamedTuple):
+    """A sparse matrix of n entries, row after row.
+
+    Attributes:
+        start: (rows + 1,) int32 first entry of each row, and n.
+        column: (n,) int32
+        weight: (n,)
+    """
+    start: Tensor
+    column: Tensor
+    weight: Tensor
+
+
+def roi_align(features: Tensor, rois: Tensor, sampling: Sampling) -> Tensor:
+    """Average bilinear samples of each bin, as MMCV's kernel does.
+
+    Args:
+        features: (N, C, H, W) float32 or float64.
+        rois: (R, 5) image, x1, y1, x2, y2; of the same type.
+        sampling: Where to sample.
+
+    Returns:
+        (R, C, *bins).
+
+    Raises:
+        ValueError: If, on a CPU, a side of an RoI is negative or NaN.
+    """
+    check_sides(rois, sampling)
+    channels = features.shape[1]
+    if channels <= FEW_CHANNELS:
+        return _rows_then_columns(features, rois, sampling)
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels)
+    out = table.new_empty(len(rois), *sampling.bins, channels)
+    for part, place in _parts(rois, sampling):
+        rows = _product(_matrix(part, sampling), table)
+        out[place] = rows.view(len(part), *sampling.bins, channels)
+    return out.permute(0, 3, 1, 2)
+
+
+def roi_align_gradient(grad: Tensor, rois: Tensor, images: int,
+                       sampling: Sampling) -> Tensor:
+    """Carry the gradient of ``roi_align`` back to the features.
+
+    Args:
+        grad: (R, C, *bins) float32 or float64.
+        rois: (R, 5), of the same type.
+        images: N.
+        sampling: Where was sampled.
+
+    Returns:
+        (N, C, H, W).
+    """
+    channels, (height, width) = grad.shape[1], sampling.size
+    total = None
+    for part, place in _parts(rois, sampling):
+        matrix = _transpose(
+            _matrix(part, sampling), images * height * width)
+        table = grad[place].permute(0, 2, 3, 1).reshape(-1, channels)
+        product = _product(matrix, table)
+        total = product if total is None else total.add_(product)
+    if total is None:
+        return grad.new_zeros(images, channels, height, width)
+    return total.view(images, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _rows_then_columns(features: Tensor, rois: Tensor,
+                       sampling: Sampling) -> Tensor:
+    """Spare the products of cells, which few channels do not repay.
+
+    The masks of objects have one channel, and so many pixels that an RoI
+    can have 100,000 entries in the matrix.
+    """
+    channels, (height, width) = features.shape[1], sampling.size
+    table = features.transpose(1, 2).reshape(-1, channels * width)
+    line = (channels * sampling.bins[0] + sampling.bins[1]) * width
+    out = []
+    for part in rois.split(max(1, ENTRIES // line)):
+        rows, columns = (cells_of(part, sampling, axis) for axis in (0, 1))
+        owner = torch.repeat_interleave(rows.count.sum(1, dtype=torch.int32))
+        image = part[:, 0].int().index_select(0, owner)
+        picked = _product(
+            Matrix(
+                starts(rows.count), image * height + rows.pixel, rows.weight),
+            table)
+        place = torch.repeat_interleave(columns.count.flatten()) * width
+        dense = table.new_zeros(columns.count.numel() * width).index_add_(
+            0, place + columns.pixel, columns.weight)
+        out.append(
+            picked.view(len(part), -1, width)
+            @ dense.view(len(part), -1, width).transpose(1, 2))
+    return torch.cat(out).view(
+        len(rois), sampling.bins[0], channels, -1).transpose(1, 2)
+
+
+def _product(matrix: Matrix, table: Tensor) -> Tensor:
+    return F.embedding_bag(
+        matrix.column,
+        table,
+        matrix.start,
+        mode='sum',
+        per_sample_weights=matrix.weight,
+        include_last_offset=True)
+
+
+def _transpose(matrix: Matrix, columns: int) -> Matrix:
+    column, order = matrix.column.sort(stable=True)
+    row = torch.repeat_interleave(matrix.start.diff())
+    bounds = torch.arange(
+        columns + 1, device=column.device, dtype=column.dtype)
+    return Matrix(
+        torch.searchsorted(column, bounds, out_int32=True),
+        row.index_select(0, order), matrix.weight.index_select(0, order))
+
+
+def _parts(rois: Tensor, sampling: Sampling) -> Iterator[Tuple[Tensor, slice]]:
+    """Split RoIs into parts of about ENTRIES entries; one read by the host."""
+    most = 1
+    for axis, bins in enumerate(sampling.bins):
+        grid = sides_of_bins(rois, sampling, axis)[2].double()
+        pixels = (bins * (grid + 2)).clamp(max=sampling.size[axis] + 2 * bins)
+        most = most * torch.minimum(pixels, 2 * bins * grid)
+    part = torch.div(most.cumsum(0), ENTRIES, rounding_mode='floor')
+    end = 0
+    for number in torch.bincount(part.long()).tolist():
+        if number:
+            place = slice(end, end + number)
+            yield rois[place], place
+            end += number
+
+
+def _matrix(rois: Tensor, sampling: Sampling) -> Matrix:
+    """Multiply the cells of rows with those of columns; bins are rows."""
+    height, width = sampling.size
+    rows, columns = (cells_of(rois, sampling, axis) for axis in (0, 1))
+    shape = (len(rois), *sampling.bins)
+    lines = rows.count[:, :, None].expand(shape).flatten()
+    across = columns.count[:, None].expand(shape).flatten()
+    # A line is a cell of a row within a bin; it meets all of its columns.
+    owner, row = members(lines, rows.begin[:, :, None].expand(shape))
+    image = rois[:, 0].int()[:, None, None].expand(shape).flatten()
+    corner = (image.index_select(0, owner) * height + rows.pixel.index_select(
+        0, row)) * width
+    weight = rows.weight.index_select(0, row)
+    begin = columns.begin[:, None].expand(shape).flatten()
+    line, column = members(
+        across.index_select(0, owner), begin.index_select(0, owner))
+    return Matrix(
+        starts(lines * across),
+        corner.index_select(0, line) + columns.pixel.index_select(0, column),
+        weight.index_select(0, line) * columns.weight.index_select(0, column))
