@@ -1,23 +1,29 @@
 """Non-maximum suppression without compiling, as MMCV's CPU kernels do it."""
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-#: Boxes that are settled at once.
-BLOCK = 256
-#: Pairs of boxes that are compared at once.
-PAIRS = 2**16
+from .roi_cells import members
+
+#: Boxes that are settled at once where most overlap.
+BLOCK = 128
+#: Boxes that are compared all with all; torch starts threads for more,
+#: which takes longer than the comparison.
+PAIRS = 2**15 - 1
+#: Pairs that are listed one by one.
+LISTED = 2**15
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         offset: int) -> Tensor:
     """Keep boxes that no better kept box overlaps.
 
-    The best 256 boxes that are left are settled, then strike out what they
-    overlap. Equal scores are ordered by the call that MMCV makes, so that
-    its choice among them is ours.
+    If few boxes are close to one another, their pairs are listed. If many
+    are, the best 128 are settled and strike out what they overlap, before
+    the others are looked at. Equal scores are ordered by the call that MMCV
+    makes, so that its choice among them is ours.
 
     Args:
         boxes: (n, 4) x1, y1, x2, y2.
@@ -29,55 +35,113 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         (k,) int64 indices of the boxes that are kept, best first.
     """
     order = scores.sort(0, descending=True)[1]
-    exact = torch.promote_types(boxes.dtype, torch.float32)
-    left = boxes.to(exact).index_select(0, order)
+    left = boxes.to(torch.promote_types(boxes.dtype, torch.float32))[order]
     kept = []
     while len(left):
-        block, later = left[:BLOCK], left[BLOCK:]
-        keep = _settle(_overlap(block, block, iou_threshold, offset))
-        kept.append(order[:BLOCK][keep])
-        alive = ~_hit(block[keep], later, iou_threshold, offset)
-        order, left = order[BLOCK:][alive], later[alive]
+        first, later = left, left[:0]
+        pairs = _close_pairs(left, iou_threshold, offset)
+        if pairs is None:
+            first, later = left[:BLOCK], left[BLOCK:]
+            pairs = _all_pairs(first)
+        better, worse = pairs
+        hit = overlap(first[better], first[worse], iou_threshold, offset)
+        keep = settle(better[hit], worse[hit], len(first))
+        kept.append(order[:len(first)][keep])
+        alive = ~_struck(first[keep], later, iou_threshold, offset)
+        order, left = order[len(first):][alive], later[alive]
     return torch.cat(kept) if kept else order
 
 
-def _settle(overlap: Tensor) -> Tensor:
-    """Decide greedily, best first: (n, n) overlaps to (n,) kept.
+def settle(better: Tensor, worse: Tensor, number: int) -> Tensor:
+    """Decide greedily which of the boxes that overlap are kept.
 
-    Starting from "all are kept", the rule "kept if no better kept box
-    overlaps" is applied to all boxes until nothing changes. After t rounds
-    boxes with a chain of less than t overlaps before them are right.
+    A box is kept if no kept better box overlaps it. Starting from "all are
+    kept" this rule is applied to all boxes at once until nothing changes:
+    after t rounds every box with a chain of less than t overlaps before it
+    is right, so the end is the greedy result.
+
+    Args:
+        better: (p,) index of the better box of each pair that overlaps.
+        worse: (p,) index of the other.
+        number: Boxes.
+
+    Returns:
+        (number,) bool.
     """
-    overlap = overlap.triu(1)
-    keep = overlap.new_ones(len(overlap))
+    keep = torch.ones(number, dtype=torch.bool, device=worse.device)
     while True:
-        before = keep
-        keep = ~(overlap & before[:, None]).any(0)
+        hits = torch.zeros_like(keep, dtype=torch.int64).index_add_(
+            0, worse, keep[better].long())
+        before, keep = keep, hits == 0
         if torch.equal(before, keep):
             return keep
 
 
-def _hit(kept: Tensor, later: Tensor, iou_threshold: float,
-         offset: int) -> Tensor:
-    """Mark the later boxes that a kept one overlaps: (m,) bool."""
-    width = max(1, PAIRS // max(1, len(kept)))
-    return torch.cat([
-        _overlap(kept, part, iou_threshold, offset).any(0)
-        for part in later.split(width)
-    ])
+def overlap(one: Tensor,
+            other: Tensor,
+            iou_threshold: float,
+            offset: int = 0) -> Tensor:
+    """Compare boxes in the operations of MMCV's CPU kernel.
 
+    Args:
+        one: (..., 4) x1, y1, x2, y2.
+        other: (..., 4), to be broadcast with the first.
+        iou_threshold: Boxes with a higher IoU overlap.
+        offset: 0, or 1: sides are x2 - x1 + 1.
 
-def _overlap(one: Tensor, other: Tensor, iou_threshold: float,
-             offset: int) -> Tensor:
-    """Compare all pairs in the operations of MMCV's kernel: (n, m) bool."""
-    x1, y1, x2, y2 = one.T[..., None]
-    u1, v1, u2, v2 = other.T
+    Returns:
+        (...,) bool.
+    """
+    x1, y1, x2, y2 = one.unbind(-1)
+    u1, v1, u2, v2 = other.unbind(-1)
     width = torch.minimum(x2, u2).sub_(torch.maximum(x1, u1))
     height = torch.minimum(y2, v2).sub_(torch.maximum(y1, v1))
-    inter = (width + offset).clamp_(min=0) * (height + offset).clamp_(min=0)
+    if offset:
+        width, height = width.add_(offset), height.add_(offset)
+    inter = width.clamp_(min=0).mul_(height.clamp_(min=0))
     area = (x2 - x1 + offset) * (y2 - y1 + offset)
     other_area = (u2 - u1 + offset) * (v2 - v1 + offset)
     return inter.div_((area + other_area).sub_(inter)) > iou_threshold
+
+
+def _close_pairs(boxes: Tensor, iou_threshold: float,
+                 offset: int) -> Optional[Tuple[Tensor, Tensor]]:
+    """List pairs that can overlap, if they are few; others cannot.
+
+    The IoU is at most the share of a width that both boxes have. So of two
+    boxes the right one begins before ``reach`` of the left one, here with
+    more room than rounding needs.
+
+    Returns:
+        Better and worse, (p,) each, or None.
+    """
+    if iou_threshold < 0:
+        return None
+    left, order = boxes[:, 0].double().sort()
+    right = boxes[:, 2].double()[order] + offset
+    reach = right - iou_threshold * (1 - 1e-4) * (right - left)
+    stop = torch.searchsorted(left, reach, right=True)
+    place = torch.arange(1, len(order) + 1, device=order.device)
+    count = (stop - place).clamp(min=0)
+    if count.sum() > LISTED:
+        return None
+    owner, partner = members(count.int(), place.int())
+    one, other = order[owner.long()], order[partner.long()]
+    return torch.minimum(one, other), torch.maximum(one, other)
+
+
+def _all_pairs(boxes: Tensor) -> Tuple[Tensor, Tensor]:
+    return tuple(
+        torch.triu_indices(len(boxes), len(boxes), 1, device=boxes.device))
+
+
+def _struck(kept: Tensor, later: Tensor, iou_threshold: float,
+            offset: int) -> Tensor:
+    """Mark the later boxes that a kept one overlaps: (m,) bool."""
+    return torch.cat([
+        overlap(kept[:, None], part, iou_threshold, offset).any(0)
+        for part in later.split(max(1, PAIRS // max(1, len(kept))))
+    ])
 
 
 def soft_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, sigma: float,
