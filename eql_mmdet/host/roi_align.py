@@ -5,17 +5,17 @@ columns. Along each axis a bin of an RoI sums a few cells, pixel and weight;
 the products of the cells of both axes are a row of a sparse matrix.
 ``embedding_bag`` is torch's product of such a matrix with the features.
 """
-from typing import Iterator, NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Union
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .roi_cells import (Sampling, cells_of, check_sides, members,
-                        sides_of_bins, starts)
+from .roi_cells import Bins, Sampling, bins_of, cells_of, members, starts
 
 #: Entries of the matrix that are made at once, about 50 bytes each.
-ENTRIES = 2**22
+ENTRIES = 2**21
 #: With at most so many channels, rows are summed before columns.
 FEW_CHANNELS = 4
 
@@ -47,16 +47,16 @@ def roi_align(features: Tensor, rois: Tensor, sampling: Sampling) -> Tensor:
     Raises:
         ValueError: If, on a CPU, a side of an RoI is negative or NaN.
     """
-    check_sides(rois, sampling)
-    channels = features.shape[1]
+    bins, channels = bins_of(rois, sampling), features.shape[1]
     if channels <= FEW_CHANNELS:
-        return _rows_then_columns(features, rois, sampling)
+        return _rows_then_columns(features, bins, sampling)
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    out = table.new_empty(len(rois), *sampling.bins, channels)
-    for part, place in _parts(rois, sampling):
-        rows = _product(_matrix(part, sampling), table)
-        out[place] = rows.view(len(part), *sampling.bins, channels)
-    return out.permute(0, 3, 1, 2)
+    shape = (-1, *sampling.bins, channels)
+    found = [
+        _product(_matrix(part, sampling), table).view(shape)
+        for part in _parts(bins, sampling)
+    ]
+    return torch.cat(found).permute(0, 3, 1, 2)
 
 
 def roi_align_gradient(grad: Tensor, rois: Tensor, images: int,
@@ -73,19 +73,17 @@ def roi_align_gradient(grad: Tensor, rois: Tensor, images: int,
         (N, C, H, W).
     """
     channels, (height, width) = grad.shape[1], sampling.size
-    total = None
-    for part, place in _parts(rois, sampling):
-        matrix = _transpose(
-            _matrix(part, sampling), images * height * width)
-        table = grad[place].permute(0, 2, 3, 1).reshape(-1, channels)
-        product = _product(matrix, table)
-        total = product if total is None else total.add_(product)
-    if total is None:
-        return grad.new_zeros(images, channels, height, width)
+    rows = grad.permute(0, 2, 3, 1).reshape(-1, channels)
+    total, end = 0, 0
+    for part in _parts(bins_of(rois, sampling), sampling):
+        matrix = _matrix(part, sampling)
+        begin, end = end, end + len(matrix.start) - 1
+        total = total + _product(
+            _transpose(matrix, images * height * width), rows[begin:end])
     return total.view(images, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _rows_then_columns(features: Tensor, rois: Tensor,
+def _rows_then_columns(features: Tensor, bins: Bins,
                        sampling: Sampling) -> Tensor:
     """Spare the products of cells, which few channels do not repay.
 
@@ -95,23 +93,20 @@ def _rows_then_columns(features: Tensor, rois: Tensor,
     channels, (height, width) = features.shape[1], sampling.size
     table = features.transpose(1, 2).reshape(-1, channels * width)
     line = (channels * sampling.bins[0] + sampling.bins[1]) * width
-    out = []
-    for part in rois.split(max(1, ENTRIES // line)):
+    found = []
+    for part in _split(bins, max(1, ENTRIES // line)):
         rows, columns = (cells_of(part, sampling, axis) for axis in (0, 1))
         owner = torch.repeat_interleave(rows.count.sum(1, dtype=torch.int32))
-        image = part[:, 0].int().index_select(0, owner)
+        first = (part.image * height).index_select(0, owner)
         picked = _product(
-            Matrix(
-                starts(rows.count), image * height + rows.pixel, rows.weight),
-            table)
+            Matrix(starts(rows.count), first + rows.pixel, rows.weight), table)
         place = torch.repeat_interleave(columns.count.flatten()) * width
         dense = table.new_zeros(columns.count.numel() * width).index_add_(
             0, place + columns.pixel, columns.weight)
-        out.append(
-            picked.view(len(part), -1, width)
-            @ dense.view(len(part), -1, width).transpose(1, 2))
-    return torch.cat(out).view(
-        len(rois), sampling.bins[0], channels, -1).transpose(1, 2)
+        dense = dense.view(-1, sampling.bins[1], width).transpose(1, 2)
+        found.append(picked.view(len(dense), -1, width) @ dense)
+    shape = (-1, sampling.bins[0], channels, sampling.bins[1])
+    return torch.cat(found).view(shape).transpose(1, 2)
 
 
 def _product(matrix: Matrix, table: Tensor) -> Tensor:
@@ -134,32 +129,38 @@ def _transpose(matrix: Matrix, columns: int) -> Matrix:
         row.index_select(0, order), matrix.weight.index_select(0, order))
 
 
-def _parts(rois: Tensor, sampling: Sampling) -> Iterator[Tuple[Tensor, slice]]:
-    """Split RoIs into parts of about ENTRIES entries; one read by the host."""
-    most = 1
-    for axis, bins in enumerate(sampling.bins):
-        grid = sides_of_bins(rois, sampling, axis)[2].double()
-        pixels = (bins * (grid + 2)).clamp(max=sampling.size[axis] + 2 * bins)
-        most = most * torch.minimum(pixels, 2 * bins * grid)
+def _parts(bins: Bins, sampling: Sampling) -> Iterator[Bins]:
+    """Split RoIs into parts of about ENTRIES entries.
+
+    Only where there can be more does the host ask how many there are.
+    """
+    number = np.array(sampling.bins)
+    limit = np.array(sampling.size) + 2 * number
+    if sampling.ratio > 0:
+        limit = np.minimum(limit, 2 * number * sampling.ratio)
+    if len(bins.image) * limit.prod() <= ENTRIES:
+        return iter([bins])
+    most = 2 * bins.grid.double() * bins.grid.new_tensor(number)
+    most = torch.minimum(most, most.new_tensor(limit)).prod(1)
     part = torch.div(most.cumsum(0), ENTRIES, rounding_mode='floor')
-    end = 0
-    for number in torch.bincount(part.long()).tolist():
-        if number:
-            place = slice(end, end + number)
-            yield rois[place], place
-            end += number
+    return _split(bins, torch.bincount(part.long()).tolist())
 
 
-def _matrix(rois: Tensor, sampling: Sampling) -> Matrix:
+def _split(bins: Bins, sizes: Union[int, List[int]]) -> Iterator[Bins]:
+    return map(Bins._make, zip(*(x.split(sizes) for x in bins)))
+
+
+def _matrix(bins: Bins, sampling: Sampling) -> Matrix:
     """Multiply the cells of rows with those of columns; bins are rows."""
     height, width = sampling.size
-    rows, columns = (cells_of(rois, sampling, axis) for axis in (0, 1))
-    shape = (len(rois), *sampling.bins)
+    rows, columns = (cells_of(bins, sampling, axis) for axis in (0, 1))
+    shape = (len(bins.image), *sampling.bins)
     lines = rows.count[:, :, None].expand(shape).flatten()
     across = columns.count[:, None].expand(shape).flatten()
     # A line is a cell of a row within a bin; it meets all of its columns.
-    owner, row = members(lines, rows.begin[:, :, None].expand(shape))
-    image = rois[:, 0].int()[:, None, None].expand(shape).flatten()
+    owner, row = members(
+        lines, rows.begin[:, :, None].expand(shape).flatten())
+    image = bins.image[:, None, None].expand(shape).flatten()
     corner = (image.index_select(0, owner) * height + rows.pixel.index_select(
         0, row)) * width
     weight = rows.weight.index_select(0, row)
