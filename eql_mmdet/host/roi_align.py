@@ -5,7 +5,7 @@ columns. Along each axis a bin of an RoI sums a few cells, pixel and weight;
 the products of the cells of both axes are a row of a sparse matrix.
 ``embedding_bag`` is torch's product of such a matrix with the features.
 """
-from typing import Iterator, List, NamedTuple, Union
+from typing import Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 import torch
@@ -73,13 +73,17 @@ def roi_align_gradient(grad: Tensor, rois: Tensor, images: int,
         (N, C, H, W).
     """
     channels, (height, width) = grad.shape[1], sampling.size
+    bins = bins_of(rois, sampling)
+    if channels <= FEW_CHANNELS:
+        return _columns_then_rows(grad, bins, images, sampling)
     rows = grad.permute(0, 2, 3, 1).reshape(-1, channels)
-    total, end = 0, 0
-    for part in _parts(bins_of(rois, sampling), sampling):
+    total, end = None, 0
+    for part in _parts(bins, sampling):
         matrix = _matrix(part, sampling)
         begin, end = end, end + len(matrix.start) - 1
-        total = total + _product(
+        product = _product(
             _transpose(matrix, images * height * width), rows[begin:end])
+        total = product if total is None else total.add_(product)
     return total.view(images, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -92,21 +96,46 @@ def _rows_then_columns(features: Tensor, bins: Bins,
     """
     channels, (height, width) = features.shape[1], sampling.size
     table = features.transpose(1, 2).reshape(-1, channels * width)
-    line = (channels * sampling.bins[0] + sampling.bins[1]) * width
     found = []
-    for part in _split(bins, max(1, ENTRIES // line)):
-        rows, columns = (cells_of(part, sampling, axis) for axis in (0, 1))
-        owner = torch.repeat_interleave(rows.count.sum(1, dtype=torch.int32))
-        first = (part.image * height).index_select(0, owner)
-        picked = _product(
-            Matrix(starts(rows.count), first + rows.pixel, rows.weight), table)
-        place = torch.repeat_interleave(columns.count.flatten()) * width
-        dense = table.new_zeros(columns.count.numel() * width).index_add_(
-            0, place + columns.pixel, columns.weight)
-        dense = dense.view(-1, sampling.bins[1], width).transpose(1, 2)
-        found.append(picked.view(len(dense), -1, width) @ dense)
+    for part in _few_parts(bins, channels, sampling):
+        rows, columns = _factors(part, sampling)
+        picked = _product(rows, table).view(len(columns), -1, width)
+        found.append(picked @ columns.transpose(1, 2))
     shape = (-1, sampling.bins[0], channels, sampling.bins[1])
     return torch.cat(found).view(shape).transpose(1, 2)
+
+
+def _columns_then_rows(grad: Tensor, bins: Bins, images: int,
+                       sampling: Sampling) -> Tensor:
+    channels, (height, width) = grad.shape[1], sampling.size
+    total = grad.new_zeros(images * height, channels * width)
+    lines = grad.transpose(1, 2).flatten(1, 2)
+    end = 0
+    for part in _few_parts(bins, channels, sampling):
+        rows, columns = _factors(part, sampling)
+        begin, end = end, end + len(columns)
+        spread = (lines[begin:end] @ columns).view(-1, channels * width)
+        total += _product(_transpose(rows, len(total)), spread)
+    return total.view(images, height, channels, width).transpose(1, 2)
+
+
+def _factors(bins: Bins, sampling: Sampling) -> Tuple[Matrix, Tensor]:
+    """Return rows of bins as a matrix, and columns as (R, bins, W)."""
+    height, width = sampling.size
+    rows, columns = (cells_of(bins, sampling, axis) for axis in (0, 1))
+    owner = torch.repeat_interleave(rows.count.sum(1, dtype=torch.int32))
+    first = (bins.image * height).index_select(0, owner)
+    place = torch.repeat_interleave(columns.count.flatten()) * width
+    dense = bins.side.new_zeros(columns.count.numel() * width).index_add_(
+        0, place + columns.pixel, columns.weight)
+    return (Matrix(starts(rows.count), first + rows.pixel, rows.weight),
+            dense.view(-1, sampling.bins[1], width))
+
+
+def _few_parts(bins: Bins, channels: int,
+               sampling: Sampling) -> Iterator[Bins]:
+    each = channels * sampling.bins[0] + sampling.bins[1]
+    return _split(bins, max(1, ENTRIES // (each * sampling.size[1])))
 
 
 def _product(matrix: Matrix, table: Tensor) -> Tensor:
