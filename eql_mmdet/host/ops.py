@@ -20,7 +20,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from . import nms_ops
-from .roi_align import Sampling, roi_align, roi_align_gradient
+from .roi_align import roi_align, roi_align_gradient
+from .roi_cells import Sampling
 
 NAME = 'mmcv._ext'
 
@@ -95,8 +96,8 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     """
     if pool_mode != 1:
         raise NotImplementedError(_refusal('roi_align of pool_mode "max"'))
-    sampling = Sampling((aligned_height, aligned_width), input.shape[2:],
-                        spatial_scale, sampling_ratio, bool(aligned))
+    sampling = Sampling((aligned_height, aligned_width),
+                        tuple(input.shape[2:]), spatial_scale, sampling_ratio, bool(aligned))
     if input.is_meta:
         return
     exact = torch.promote_types(input.dtype, torch.float32)
@@ -117,8 +118,8 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
                        spatial_scale: float, sampling_ratio: int,
                        pool_mode: int, aligned: bool) -> None:
     """Fill ``grad_input`` (N, C, H, W)."""
-    size = grad_input.shape[2:]
-    sampling = Sampling((aligned_height, aligned_width), size, spatial_scale,
+    sampling = Sampling((aligned_height, aligned_width),
+                        tuple(grad_input.shape[2:]), spatial_scale,
                         sampling_ratio, bool(aligned))
     if grad_output.is_meta:
         return
@@ -126,12 +127,14 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor,
     grad, rois = grad_output.to(exact), rois.to(exact)
     kernels = _torchvision(grad.device.type)
     if kernels is not None:
-        gradient = kernels._roi_align_backward(
-            grad, rois, spatial_scale, *sampling.bins, *grad_input.shape,
-            sampling_ratio, sampling.aligned)
-    else:
-        gradient = roi_align_gradient(grad, rois, len(grad_input), sampling)
-    grad_input.copy_(gradient)
+        grad_input.copy_(
+            kernels._roi_align_backward(grad, rois, spatial_scale,
+                                        *sampling.bins, *grad_input.shape,
+                                        sampling_ratio, sampling.aligned))
+        return
+    with torch.autocast(grad.device.type, enabled=False):
+        grad_input.copy_(
+            roi_align_gradient(grad, rois, len(grad_input), sampling))
 
 
 def get_compiler_version() -> str:

@@ -48,6 +48,8 @@ def roi_align(features: Tensor, rois: Tensor, sampling: Sampling) -> Tensor:
         ValueError: If, on a CPU, a side of an RoI is negative or NaN.
     """
     bins, channels = bins_of(rois, sampling), features.shape[1]
+    if not len(rois):
+        return features.new_zeros(0, channels, *sampling.bins)
     if channels <= FEW_CHANNELS:
         return _rows_then_columns(features, bins, sampling)
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -73,6 +75,8 @@ def roi_align_gradient(grad: Tensor, rois: Tensor, images: int,
         (N, C, H, W).
     """
     channels, (height, width) = grad.shape[1], sampling.size
+    if not len(rois):
+        return grad.new_zeros(images, channels, height, width)
     bins = bins_of(rois, sampling)
     if channels <= FEW_CHANNELS:
         return _columns_then_rows(grad, bins, images, sampling)
