@@ -122,7 +122,8 @@ def cells_of(bins: Bins, sampling: Sampling, axis: int) -> Cells:
     position = _position(start, side, grid, step)
     low = _pixel(position, size)
     place = (place + torch.where(shared, low - first, 2 * step)).long()
-    upper = torch.where(low >= size - 1, 0, position.clamp(min=0) - low)
+    # Past the last pixel both shares are its own.
+    upper = position.clamp(min=0) - low
     inside = ((position >= -1) & (position <= size)) / grid
     pixel = torch.zeros_like(torch.repeat_interleave(count.flatten()))
     weight = torch.zeros_like(pixel, dtype=side.dtype)
