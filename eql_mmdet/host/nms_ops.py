@@ -45,6 +45,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
             pairs = _all_pairs(first)
         better, worse = pairs
         hit = overlap(first[better], first[worse], iou_threshold, offset)
+        hit = hit.nonzero().squeeze(1)
         keep = settle(better[hit], worse[hit], len(first))
         kept.append(order[:len(first)][keep])
         alive = ~_struck(first[keep], later, iou_threshold, offset)
