@@ -12,8 +12,10 @@ BLOCK = 128
 #: Boxes that are compared all with all; torch starts threads for more,
 #: which takes longer than the comparison.
 PAIRS = 2**15 - 1
-#: Pairs that are listed one by one.
-LISTED = 2**15
+#: Listing one pair takes as long as comparing so many in blocks.
+LISTING = 64
+#: Pairs that are listed in any case, and at most.
+LISTED = 2**15, 2**21
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
@@ -124,7 +126,8 @@ def _close_pairs(boxes: Tensor, iou_threshold: float,
     stop = torch.searchsorted(left, reach, right=True)
     place = torch.arange(1, len(order) + 1, device=order.device)
     count = (stop - place).clamp(min=0)
-    if count.sum() > LISTED:
+    few, most = LISTED
+    if count.sum() > min(most, max(few, len(order)**2 // LISTING)):
         return None
     owner, partner = members(count.int(), place.int())
     one, other = order[owner.long()], order[partner.long()]

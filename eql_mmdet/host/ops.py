@@ -168,8 +168,8 @@ def _torchvision(device: str) -> Optional[Any]:
 @functools.lru_cache(maxsize=None)
 def _announce(source: str) -> None:
     print_log(
-        f'MMCV is not compiled: RoIAlign and NMS are those of eql_mmdet, by '
-        f'{source}',
+        f'RoIAlign and NMS by eql_mmdet, with {source}, instead of compiled '
+        f'operators of MMCV',
         logger='current')
 
 

@@ -12,10 +12,10 @@ from eql_mmdet.host.nms_ops import nms, settle, soft_nms
 
 #: Few pairs are listed, many go block by block; both must be right.
 WAYS = pytest.mark.parametrize('listed, block, pairs', [
-    (2**15, 128, 2**15),
-    (-1, 128, 2**15),
-    (-1, 3, 7),
-    (40, 5, 20),
+    ((2**15, 2**21), 128, 2**15),
+    ((-1, -1), 128, 2**15),
+    ((-1, -1), 3, 7),
+    ((40, 40), 5, 20),
 ])
 
 
