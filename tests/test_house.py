@@ -21,6 +21,7 @@ HOST_SIDE = {
                  'heads/postprocess.py', 'losses/tail_loss.py')
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
+TOOLS = sorted((PACKAGE.parent / 'tools').rglob('*.py'))
 REGISTERED = {p for p in FILES if 'register_module' in p.read_text()}
 
 
@@ -35,6 +36,14 @@ def imported_modules(path):
                 yield '.'.join((*base, node.module))
             else:
                 yield from ('.'.join((*base, a.name)) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def top_level_imports(path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module
 
@@ -92,3 +101,22 @@ def test_rooms_are_flat_and_have_names(path):
     room = room_of(path)
     assert room in (None, *ROOMS, *APART)
     assert len(path.relative_to(PACKAGE).parts) <= 2
+
+
+def needs_operators(module):
+    """Whether a module asks for the operators of MMCV when imported."""
+    free = ('mmdet.registry', 'mmdet.utils')
+    return (module.startswith(('mmdet.', 'mmcv._ext', 'mmcv.ops'))
+            and not module.startswith(free))
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=lambda p: p.stem)
+def test_tools_import_the_package_before_what_needs_operators(path):
+    """The package puts them there where MMCV was not compiled."""
+    modules = [
+        m.split('.')[0] if m.startswith('eql_mmdet') else m
+        for m in top_level_imports(path)
+    ]
+    needing = [i for i, m in enumerate(modules) if needs_operators(m)]
+    if needing:
+        assert 'eql_mmdet' in modules[:needing[0]]

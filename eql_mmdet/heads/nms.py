@@ -4,6 +4,7 @@ from typing import Callable, NamedTuple, Tuple
 import torch
 from torch import Tensor
 
+from ..host.nms_ops import overlap, settle
 from .candidates import best_candidates
 
 #: Candidates looked at first, for each detection wanted.
@@ -111,11 +112,6 @@ def greedy_keep(boxes: Tensor,
                 settled: int = 0) -> Tensor:
     """Mark the boxes that greedy class-wise suppression keeps.
 
-    A box is kept if no kept box before it in its class conflicts with it.
-    Starting from "all are kept" this rule is applied to all boxes at once
-    until nothing changes: after t rounds every box with a chain of less
-    than t conflicts before it is right, so the end is the greedy result.
-
     Args:
         boxes: (n, 4) float32, best first.
         labels: (n,) int64.
@@ -126,16 +122,9 @@ def greedy_keep(boxes: Tensor,
         (n,) bool.
     """
     better, worse = _pairs_of_a_class(labels, settled)
-    conflict = _conflicts(boxes, better, worse, iou_threshold)
+    conflict = overlap(boxes[better], boxes[worse], iou_threshold)
     conflict = conflict.nonzero().squeeze(1)
-    better, worse = better[conflict], worse[conflict]
-    keep = torch.ones_like(labels, dtype=torch.bool)
-    while True:
-        hits = torch.zeros_like(labels).index_add_(0, worse,
-                                                   keep[better].to(labels))
-        before, keep = keep, hits == 0
-        if torch.equal(before, keep):
-            return keep
+    return settle(better[conflict], worse[conflict], len(labels))
 
 
 def _pairs_of_a_class(labels: Tensor, settled: int) -> Tuple[Tensor, Tensor]:
@@ -150,15 +139,3 @@ def _pairs_of_a_class(labels: Tensor, settled: int) -> Tuple[Tensor, Tensor]:
     pair = torch.arange(len(worse), device=labels.device)
     pair = pair - (partners.cumsum(0) - partners)[worse]
     return order[start[worse] + pair], worse
-
-
-def _conflicts(boxes: Tensor, one: Tensor, other: Tensor,
-               iou_threshold: float) -> Tensor:
-    """Compare pairs of boxes in the operations of MMCV's CPU kernel."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    a, b = boxes[one], boxes[other]
-    side = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(
-        a[:, :2], b[:, :2])
-    side = side.clamp(min=0)
-    inter = side[:, 0] * side[:, 1]
-    return inter / (area[one] + area[other] - inter) > iou_threshold
