@@ -32,6 +32,9 @@ ifeq ($(filter lite compiled,$(MMCV)),)
   $(error expected MMCV=lite or MMCV=compiled, but got MMCV=$(MMCV))
 endif
 
+# Threads of torch that wait would spin, and slow other processes down.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip
 CONSTRAINED = -c constraints/$(STACK).txt
@@ -105,4 +108,4 @@ $(STAMPS)/project: $(MMCV_STAMP) setup.cfg constraints/$(STACK).txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) work_dirs/demo *.egg-info
+	rm -rf $(VENV) *.egg-info

@@ -1,5 +1,11 @@
 """Equalization Loss for MMDetection 3.x; importing registers everything."""
-from .host.versions import check_host
+import os
+
+# Read when torch is loaded: its threads then sleep while they wait, and leave
+# the processor to others. Tools import this package before torch.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from .host.versions import check_host  # noqa: E402
 
 check_host()
 

@@ -98,7 +98,7 @@ def _rows_then_columns(features: Tensor, bins: Bins,
     The masks of objects have one channel, and so many pixels that an RoI
     can have 100,000 entries in the matrix.
     """
-    channels, (height, width) = features.shape[1], sampling.size
+    channels, width = features.shape[1], sampling.size[1]
     table = features.transpose(1, 2).reshape(-1, channels * width)
     found = []
     for part in _few_parts(bins, channels, sampling):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time RoIAlign and NMS of the stand-in, beside compiled MMCV if it is there."""
+"""Time RoIAlign and NMS of the stand-in, beside compiled MMCV."""
 import argparse
 import platform
 import statistics
