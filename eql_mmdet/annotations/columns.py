@@ -8,6 +8,8 @@ from .records import ObjectRecord, decode_objects
 
 #: Objects that are records at the same time.
 PART = 20_000
+#: Pixels that no box or area has.
+LARGEST = 10**18
 
 
 class ObjectColumns(NamedTuple):
@@ -56,27 +58,44 @@ def object_columns(raws: List[msgspec.Raw], data: Any,
     """
     base = _address(data)
     parts = [
-        _part(decode_objects(raws[first:first + PART], first, name), base)
-        for first in range(0, max(len(raws), 1), PART)
+        _part(
+            decode_objects(raws[first:first + PART], first, name), base, first,
+            name) for first in range(0, max(len(raws), 1), PART)
     ]
     return ObjectColumns(*map(np.concatenate, zip(*parts)))
 
 
-def _part(objects: List[ObjectRecord], base: int) -> ObjectColumns:
+def _part(objects: List[ObjectRecord], base: int, first: int,
+          name: str) -> ObjectColumns:
     starts, lengths = _mask_places(objects, base)
     return ObjectColumns(
         image_ids=_numbers([item.image_id for item in objects]),
         category_ids=_numbers([item.category_id for item in objects]),
         ids=_numbers([item.id for item in objects]),
-        boxes=np.array([item.bbox for item in objects],
-                       np.float64).reshape(-1, 4),
-        areas=np.array(
+        boxes=_pixels([item.bbox for item in objects], 'bbox', first,
+                      name).reshape(-1, 4),
+        areas=_pixels(
             [np.nan if item.area is None else item.area for item in objects],
-            np.float64),
+            'area', first, name),
         is_crowd=np.array([bool(item.iscrowd) for item in objects], bool),
         is_ignored=np.array([bool(item.ignore) for item in objects], bool),
         starts=starts,
         lengths=lengths)
+
+
+def _pixels(values: list, field: str, first: int, name: str) -> np.ndarray:
+    """Put boxes or areas into an array; refuse what cannot be pixels."""
+    try:
+        numbers = np.array(values, np.float64)
+    except OverflowError:
+        numbers = np.array(values, object)
+    wrong = np.abs(numbers) > LARGEST
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(len(values), -1).any(axis=1)))
+        raise ValueError(
+            f'{name}: annotations[{first + row}].{field} must be in pixels, '
+            f'but is {str(values[row])[:40]}; export it again')
+    return numbers
 
 
 def _numbers(values: list) -> np.ndarray:

@@ -9,7 +9,7 @@ from .columns import ObjectColumns
 from .records import FileRecord
 
 #: No image is as wide or high.
-_WIDEST = 2**31
+_WIDEST = 10**6
 #: Whole floats above this are not exact.
 _EXACT = 2**53
 
@@ -52,6 +52,18 @@ class Image(NamedTuple):
 
 
 def read_categories(record: FileRecord, path: str) -> List[Category]:
+    """Check the categories of a file: ids and names stand once.
+
+    Args:
+        record: The file.
+        path: Of it, for messages.
+
+    Returns:
+        K categories.
+
+    Raises:
+        ValueError: If there is none, or something is not right.
+    """
     if not record.categories:
         raise ValueError(f'{path}: "categories" is empty; an annotation file '
                          f'lists what it annotates')
@@ -78,6 +90,19 @@ def read_categories(record: FileRecord, path: str) -> List[Category]:
 
 def read_images(record: FileRecord, path: str,
                 categories: List[Category]) -> List[Image]:
+    """Check the images of a file: ids stand once, sizes are pixels.
+
+    Args:
+        record: The file.
+        path: Of it, for messages.
+        categories: Of the file.
+
+    Returns:
+        N images.
+
+    Raises:
+        ValueError: If there is none, or something is not right.
+    """
     if not record.images:
         raise ValueError(f'{path}: "images" is empty; an annotation file '
                          f'lists the images of its set')
@@ -87,8 +112,10 @@ def read_images(record: FileRecord, path: str,
             _whole(item.id, f'{path}: images[{i}].id'), _file_name(item),
             _side(item.height, f'{path}: images[{i}].height'),
             _side(item.width, f'{path}: images[{i}].width'),
-            _known(item.neg_category_ids, position),
-            _known(item.not_exhaustive_category_ids, position))
+            _known(item.neg_category_ids, position,
+                   f'{path}: images[{i}].neg_category_ids'),
+            _known(item.not_exhaustive_category_ids, position,
+                   f'{path}: images[{i}].not_exhaustive_category_ids'))
         for i, item in enumerate(record.images)
     ]
     _check_ids([(item.id, f'"{item.file_name}"') for item in items], 'images',
@@ -97,20 +124,20 @@ def read_images(record: FileRecord, path: str,
 
 
 def _file_name(item: Any) -> Optional[str]:
-    """Name the file as the host does for LVIS v0.5 and v1."""
+    """Name the file; LVIS v1 has only the address."""
     if item.file_name is None and isinstance(item.coco_url, str):
         # http://images.cocodataset.org/train2017/000000391895.jpg
         return '/'.join(item.coco_url.split('/')[-2:])
-    if item.file_name is not None and item.file_name.startswith('COCO_'):
-        # COCO_train2014_000000000009.jpg is 000000000009.jpg since 2017.
-        return item.file_name[-16:]
     return item.file_name
 
 
-def _known(ids: Optional[list], position: Dict[int, int]) -> Any:
+def _known(ids: Optional[list], position: Dict[int, int], place: str) -> Any:
     """Turn category ids into positions; unlisted ones are left out."""
     if ids is None:
         return None
+    for number, id_ in enumerate(ids):
+        if type(id_) is not int:
+            _whole(id_, f'{place}[{number}]')
     return tuple(position[i] for i in ids if i in position)
 
 
@@ -118,17 +145,37 @@ def _whole(value: Union[int, float], place: str) -> int:
     if type(value) is int:
         return value
     if value != int(value) or abs(value) > _EXACT:
-        raise ValueError(f'{place} must be a whole number, but is {value!r}; '
-                         f'number images, categories and annotations with '
-                         f'whole numbers')
+        rounded = ', a rounded one' if abs(value) > _EXACT else ''
+        raise ValueError(f'{place} must be a whole number, but is {value!r}'
+                         f'{rounded}; number images, categories and '
+                         f'annotations with whole numbers')
     return int(value)
+
+
+def check_whole(values: np.ndarray, places: np.ndarray, field: str,
+                path: str) -> None:
+    """Refuse what points to nothing because it is no whole number.
+
+    Args:
+        values: (M,) ids, as in ``ObjectColumns``.
+        places: (M,) numbers of the objects in the file.
+        field: Name of the field.
+        path: Of the file, for messages.
+
+    Raises:
+        ValueError: If one is a fraction, or too large a float to be exact.
+    """
+    if values.dtype == object:
+        for place, value in zip(places, values):
+            _whole(value, f'{path}: annotations[{place}].{field}')
 
 
 def _side(value: Union[int, float], place: str) -> int:
     side = _whole(value, place)
     if not 1 <= side < _WIDEST:
         raise ValueError(f'{place} must be from 1 to {_WIDEST - 1} pixels, '
-                         f'but is {side}; write the size of the image')
+                         f'but is {str(side)[:20]}; write the size of the '
+                         f'image')
     return side
 
 
@@ -151,6 +198,19 @@ def _check_ids(items: List[Tuple[int, str]],
 
 def read_object_ids(columns: ObjectColumns, places: np.ndarray,
                     path: str) -> np.ndarray:
+    """Check the ids of objects: whole numbers that stand once.
+
+    Args:
+        columns: The objects.
+        places: (M,) their numbers in the file.
+        path: Of the file, for messages.
+
+    Returns:
+        (M,) int64 ids; object where there are larger ones, or None.
+
+    Raises:
+        ValueError: If one is not right.
+    """
     ids = columns.ids
     if ids.dtype == object:
         ids = np.array([

@@ -3,15 +3,16 @@ import gc
 import mmap
 import os
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Iterable, Iterator, List, Optional, Tuple, Union
+from functools import cached_property, lru_cache
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
 from .columns import ObjectColumns, object_columns, positions
-from .entries import read_categories, read_images, read_object_ids
+from .entries import check_whole, read_categories, read_images, read_object_ids
 from .findings import Finding
-from .masks import NONE, OTHER, MaskStore, mask_area, mask_fault, mask_kinds
+from .masks import (MISSING, NONE, OTHER, MaskStore, mask_area, mask_fault,
+                    mask_kinds)
 from .names import canonical, check_names, quote
 from .records import FileRecord, decode
 
@@ -51,11 +52,13 @@ class Annotations:
         self.images = read_images(record, path, self.categories)
         self.is_test_set = record.annotations is None
         self._fill(record.annotations or [], source, data)
-        self._masks_checked = False
 
     def _fill(self, raws: list, source: Union[str, bytes],
               data: bytes) -> None:
         columns = object_columns(raws, data, self.path)
+        for name in ('image_ids', 'category_ids'):
+            check_whole(
+                getattr(columns, name), range(len(raws)), name[:-1], self.path)
         image = positions(columns.image_ids, [i.id for i in self.images])
         listed = image >= 0
         self._tell_unlisted(columns, listed)
@@ -122,25 +125,32 @@ class Annotations:
         known = '' if self.ids[index] is None else f' (id {self.ids[index]})'
         return f'annotations[{self.places[index]}]{known}'
 
-    def check_masks(self) -> None:
-        """Refuse masks that cannot be trained or evaluated; once.
+    @cached_property
+    def mask_faults(self) -> Dict[int, str]:
+        """Object -> what is wrong with what it has as a mask; read once."""
+        sizes = [(item.height, item.width) for item in self.images]
+        given = np.flatnonzero(self.mask_kinds != NONE).tolist()
+        faults = ((i, mask_fault(raw, sizes[self.image[i]]))
+                  for i, raw in zip(given, self.masks.scan(given)))
+        return {index: fault for index, fault in faults if fault}
 
-        Objects without any mask are no fault here.
+    def has_mask(self) -> np.ndarray:
+        """Mark the objects that have a mask.
+
+        Returns:
+            (M,) bool.
 
         Raises:
             ValueError: If a mask is damaged; it names the place.
         """
-        if self._masks_checked:
-            return
-        sizes = [(item.height, item.width) for item in self.images]
-        indices = np.flatnonzero(self.mask_kinds != NONE).tolist()
-        for index, raw in zip(indices, self.masks.scan(indices)):
-            fault = mask_fault(raw, sizes[self.image[index]])
-            if fault and not fault.startswith('has no'):
+        there = self.mask_kinds != NONE
+        for index, fault in self.mask_faults.items():
+            if not fault.startswith(MISSING):
                 raise ValueError(
                     f'{self.path}: the mask of {self.place(index)} {fault}; '
                     f'export or write it again')
-        self._masks_checked = True
+            there[index] = False
+        return there
 
     def first_without_mask(self, objects: np.ndarray) -> Optional[str]:
         """Find an object that has no mask to be compared with.
@@ -151,13 +161,14 @@ class Annotations:
         Returns:
             Its place and what is wrong; None if all of them have a mask.
         """
-        sizes = [(item.height, item.width) for item in self.images]
-        indices = np.flatnonzero(objects).tolist()
-        for index, raw in zip(indices, self.masks.scan(indices)):
-            fault = mask_fault(raw, sizes[self.image[index]])
-            if fault:
-                return f'{self.place(index)} {fault}'
-        return None
+        wrong = self.mask_kinds == NONE
+        wrong[list(self.mask_faults)] = True
+        wrong &= objects
+        if not wrong.any():
+            return None
+        index = int(np.argmax(wrong))
+        fault = self.mask_faults.get(index, 'has no mask')
+        return f'{self.place(index)} {fault}'
 
     def label_map(self, classes: Optional[Iterable[str]]) -> np.ndarray:
         """Map categories to labels by name.
@@ -177,7 +188,8 @@ class Annotations:
             return np.arange(len(self.categories))
         names = check_names(classes)
         position = {name: i for i, name in enumerate(self.names)}
-        names = [n if n in position else canonical([n])[0] for n in names]
+        names = check_names(
+            n if n in position else canonical([n])[0] for n in names)
         unknown = [name for name in names if name not in position]
         if unknown:
             raise ValueError(
@@ -236,7 +248,7 @@ class Annotations:
             size = image.height, image.width
             if mask_fault(self.masks.raw(index), size) is None:
                 areas[index] = mask_area(self.load_mask(index), size)
-            else:
+            if not areas[index] > 0:  # unknown, or thinner than a pixel
                 areas[index] = self.boxes[index, 2:].clip(0).prod()
         return areas
 

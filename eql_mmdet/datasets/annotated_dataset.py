@@ -133,7 +133,6 @@ class AnnotatedDataset(BaseDetDataset):
         findings = annotations.findings + view.findings
         warn_each(list_findings(annotations.path, findings))
         if self._load_options('with_mask'):
-            annotations.check_masks()
             self._check_polygons()
 
     def _check_polygons(self) -> None:

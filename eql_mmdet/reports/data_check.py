@@ -59,10 +59,11 @@ def check_data(path: str,
     view = training_view(annotations, annotations.label_map(None))
     found.facts.extend(_facts(annotations, view))
     found.findings.extend(map(str, annotations.findings + view.findings))
-    _tried(found, annotations.check_masks)
+    masks = _tried(found, annotations.has_mask)
     if not annotations.is_test_set:
         _tried(found, lambda: check_left(annotations, view))
-        found.findings.extend(_masks(annotations))
+        if masks is not None:
+            found.findings.extend(_masks(annotations))
         found.findings.extend(_rare(annotations, view))
     if _is_lvis(annotations):
         _tried(

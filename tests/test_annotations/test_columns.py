@@ -77,7 +77,8 @@ def test_no_object_gives_empty_columns():
 @pytest.mark.parametrize('change, message', [
     (dict(bbox=[1, 2, '3', 4]), r'annotations\[2\].bbox\[2\] must be a '
      r'number, but is "3"'),
-    (dict(area=10**400), r'annotations\[2\].area must be a number that fits'),
+    (dict(area=10**400),
+     r'annotations\[2\].area must be a number that is not so large'),
 ])
 def test_the_place_does_not_depend_on_the_parts(part, change, message,
                                                 monkeypatch):
