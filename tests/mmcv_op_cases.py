@@ -37,9 +37,9 @@ NMS_CASES = {
 }
 SOFT_CASES = {
     f'soft {kind} {number} {method} {offset}': (kind, number, method, offset)
-    for kind, number, method, offset in itertools.product(
-        ('crowd', 'rounded'), (0, 1, 60), ('naive', 'linear', 'gaussian'),
-        (0, 1))
+    for kind, number, method, offset in itertools.product((
+        'crowd', 'rounded'), (0, 1, 60), ('naive', 'linear', 'gaussian'), (0,
+                                                                           1))
 }
 BATCHED_CASES = {
     f'batched {" ".join(map(str, cfg.values()))}': cfg

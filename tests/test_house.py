@@ -108,8 +108,10 @@ def needs_operators(module):
 @pytest.mark.parametrize('path', TOOLS, ids=lambda p: p.stem)
 def test_tools_import_the_package_before_what_needs_operators(path):
     """The package puts them there where MMCV was not compiled."""
-    modules = [m.split('.')[0] if m.startswith('eql_mmdet') else m
-               for m in top_level_imports(path)]
+    modules = [
+        m.split('.')[0] if m.startswith('eql_mmdet') else m
+        for m in top_level_imports(path)
+    ]
     needing = [i for i, m in enumerate(modules) if needs_operators(m)]
     if needing:
         assert 'eql_mmdet' in modules[:needing[0]]

@@ -73,8 +73,8 @@ def settle(better: Tensor, worse: Tensor, number: int) -> Tensor:
     """
     keep = torch.ones(number, dtype=torch.bool, device=worse.device)
     while True:
-        hits = torch.zeros_like(keep, dtype=torch.int64).index_add_(
-            0, worse, keep[better].long())
+        hits = torch.zeros_like(
+            keep, dtype=torch.int64).index_add_(0, worse, keep[better].long())
         before, keep = keep, hits == 0
         if torch.equal(before, keep):
             return keep
@@ -201,9 +201,8 @@ def _iou_with(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
         np.maximum(box[i], others[:, i]) + shift for i in (0, 1)
     ]
     inter = np.maximum(sides[0], 0) * np.maximum(sides[1], 0)
-    area, other_area = (
-        (x[2] - x[0] + shift) * (x[3] - x[1] + shift)
-        for x in (box, others.T))
+    area, other_area = ((x[2] - x[0] + shift) * (x[3] - x[1] + shift)
+                        for x in (box, others.T))
     with np.errstate(divide='ignore', invalid='ignore'):
         return inter / (area + other_area - inter)
 

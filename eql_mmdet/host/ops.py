@@ -85,10 +85,10 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float,
 
 
 def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
-                      argmax_y: Tensor, argmax_x: Tensor,
-                      aligned_height: int, aligned_width: int,
-                      spatial_scale: float, sampling_ratio: int,
-                      pool_mode: int, aligned: bool) -> None:
+                      argmax_y: Tensor, argmax_x: Tensor, aligned_height: int,
+                      aligned_width: int, spatial_scale: float,
+                      sampling_ratio: int, pool_mode: int,
+                      aligned: bool) -> None:
     """Fill ``output`` (R, C, h, w); half precision computes in float32.
 
     Raises:
@@ -97,7 +97,8 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor,
     if pool_mode != 1:
         raise NotImplementedError(_refusal('roi_align of pool_mode "max"'))
     sampling = Sampling((aligned_height, aligned_width),
-                        tuple(input.shape[2:]), spatial_scale, sampling_ratio, bool(aligned))
+                        tuple(input.shape[2:]), spatial_scale, sampling_ratio,
+                        bool(aligned))
     if input.is_meta:
         return
     exact = torch.promote_types(input.dtype, torch.float32)

@@ -98,7 +98,7 @@ def _rows_then_columns(features: Tensor, bins: Bins,
     The masks of objects have one channel, and so many pixels that an RoI
     can have 100,000 entries in the matrix.
     """
-    channels, (height, width) = features.shape[1], sampling.size
+    channels, width = features.shape[1], sampling.size[1]
     table = features.transpose(1, 2).reshape(-1, channels * width)
     found = []
     for part in _few_parts(bins, channels, sampling):
@@ -132,8 +132,8 @@ def _factors(bins: Bins, sampling: Sampling) -> Tuple[Matrix, Tensor]:
     place = torch.repeat_interleave(columns.count.flatten()) * width
     dense = bins.side.new_zeros(columns.count.numel() * width).index_add_(
         0, place + columns.pixel, columns.weight)
-    return (Matrix(starts(rows.count), first + rows.pixel, rows.weight),
-            dense.view(-1, sampling.bins[1], width))
+    return (Matrix(starts(rows.count), first + rows.pixel,
+                   rows.weight), dense.view(-1, sampling.bins[1], width))
 
 
 def _few_parts(bins: Bins, channels: int,
@@ -191,11 +191,10 @@ def _matrix(bins: Bins, sampling: Sampling) -> Matrix:
     lines = rows.count[:, :, None].expand(shape).flatten()
     across = columns.count[:, None].expand(shape).flatten()
     # A line is a cell of a row within a bin; it meets all of its columns.
-    owner, row = members(
-        lines, rows.begin[:, :, None].expand(shape).flatten())
+    owner, row = members(lines, rows.begin[:, :, None].expand(shape).flatten())
     image = bins.image[:, None, None].expand(shape).flatten()
-    corner = (image.index_select(0, owner) * height + rows.pixel.index_select(
-        0, row)) * width
+    corner = (image.index_select(0, owner) * height +
+              rows.pixel.index_select(0, row)) * width
     weight = rows.weight.index_select(0, row)
     begin = columns.begin[:, None].expand(shape).flatten()
     line, column = members(

@@ -69,8 +69,7 @@ def one_by_one(boxes, scores, threshold, offset):
     offset=st.sampled_from([0, 1]))
 def test_boxes_are_kept_one_by_one(listed, block, pairs, found, threshold,
                                    offset):
-    with mock.patch.multiple(
-            nms_ops, LISTED=listed, BLOCK=block, PAIRS=pairs):
+    with mock.patch.multiple(nms_ops, LISTED=listed, BLOCK=block, PAIRS=pairs):
         kept = nms(*found, threshold, offset)
     assert kept.tolist() == one_by_one(*found, threshold, offset)
 
@@ -106,8 +105,7 @@ def test_scores_are_lowered_one_by_one(method, offset, seed):
     expected = soft_one_by_one(boxes, scores, *args)
     assert index.tolist() == [i for i, _ in expected]
     assert torch.equal(dets[:, :4], boxes[index])
-    np.testing.assert_allclose(
-        dets[:, 4], [s for _, s in expected], rtol=1e-5)
+    np.testing.assert_allclose(dets[:, 4], [s for _, s in expected], rtol=1e-5)
     assert 0 < len(index) < 50
 
 
@@ -125,8 +123,7 @@ def test_other_precisions_are_compared_in_float32_or_better(dtype):
     boxes[:, 2:] += boxes[:, :2]
     scores = torch.randperm(80, generator=generator).to(dtype) / 128
     kept = nms(boxes, scores, 0.5, 0)
-    assert kept.tolist() == nms(boxes.float(), scores.float(), 0.5,
-                                0).tolist()
+    assert kept.tolist() == nms(boxes.float(), scores.float(), 0.5, 0).tolist()
     assert soft_nms(boxes, scores, 0.3, 0.5, 0.1, 1, 0)[0].dtype == dtype
 
 

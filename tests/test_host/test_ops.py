@@ -11,14 +11,11 @@ import torch
 from mmcv.ops import nms as mmcv_nms
 from mmcv.ops import roi_align as mmcv_roi_align
 from mmcv.ops import soft_nms as mmcv_soft_nms
+from mmcv_op_cases import (BATCHED_CASES, NMS_CASES, RECORD, ROI_CASES,
+                           SOFT_CASES, make_boxes, run_nms, run_roi)
 
 from eql_mmdet.host import ops
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from mmcv_op_cases import (BATCHED_CASES, NMS_CASES, RECORD,  # noqa: E402
-                           ROI_CASES, SOFT_CASES, make_boxes, run_nms, run_roi)
-
-sys.path.pop(0)
 MODULES = [sys.modules[f'mmcv.ops.{name}'] for name in ('nms', 'roi_align')]
 EXT = MODULES[0].ext_module
 needs_compiled = pytest.mark.skipif(
@@ -179,8 +176,8 @@ def test_gradients_are_those_of_differences(channels, aligned, ratio):
     features = torch.rand(2, channels, 6, 7).double().requires_grad_()
     rois = torch.tensor([[0., 1., 2., 9., 9.], [1., -3., 0., 5., 4.]])
     assert torch.autograd.gradcheck(
-        lambda x: mmcv_roi_align(x, rois.double(), (2, 3), 0.5, ratio, 'avg',
-                                 aligned), features)
+        lambda x: mmcv_roi_align(x, rois.double(),
+                                 (2, 3), 0.5, ratio, 'avg', aligned), features)
 
 
 def test_shapes_are_known_on_meta():
@@ -333,7 +330,7 @@ import mmdet.models
 from importlib.util import find_spec
 from mmcv.ops import RoIAlign, get_compiler_version, nms
 for _ in range(2):
-    print(RoIAlign(2)(torch.ones(1, 8, 9, 9), torch.tensor([[0., 1, 1, 4, 4]])))
+    RoIAlign(2)(torch.ones(1, 8, 9, 9), torch.tensor([[0., 1, 1, 4, 4]]))
     print(nms(torch.rand(9, 4), torch.rand(9), 0.5)[1].dtype)
 print(get_compiler_version(), find_spec('mmcv._ext').loader)
 """)

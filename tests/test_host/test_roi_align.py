@@ -12,10 +12,11 @@ from eql_mmdet.host.roi_align import roi_align, roi_align_gradient
 from eql_mmdet.host.roi_cells import Sampling, bins_of, cells_of, members
 
 SIZE = (9, 11)
-EVERY = pytest.mark.parametrize('aligned, ratio, channels, scale', [
-    (aligned, ratio, channels, scale) for aligned in (True, False)
-    for ratio in (0, 1, 2, 5) for channels, scale in ((5, 0.5), (2, 1.))
-])
+EVERY = pytest.mark.parametrize('aligned, ratio, channels, scale',
+                                [(aligned, ratio, channels, scale)
+                                 for aligned in (True, False)
+                                 for ratio in (0, 1, 2, 5)
+                                 for channels, scale in ((5, 0.5), (2, 1.))])
 
 
 def batch(channels, scale, number=9, seed=0):
