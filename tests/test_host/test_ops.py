@@ -11,14 +11,11 @@ import torch
 from mmcv.ops import nms as mmcv_nms
 from mmcv.ops import roi_align as mmcv_roi_align
 from mmcv.ops import soft_nms as mmcv_soft_nms
+from mmcv_op_cases import (BATCHED_CASES, NMS_CASES, RECORD, ROI_CASES,
+                           SOFT_CASES, make_boxes, run_nms, run_roi)
 
 from eql_mmdet.host import ops
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from mmcv_op_cases import (BATCHED_CASES, NMS_CASES, RECORD,  # noqa: E402
-                           ROI_CASES, SOFT_CASES, make_boxes, run_nms, run_roi)
-
-sys.path.pop(0)
 MODULES = [sys.modules[f'mmcv.ops.{name}'] for name in ('nms', 'roi_align')]
 EXT = MODULES[0].ext_module
 needs_compiled = pytest.mark.skipif(
@@ -333,8 +330,7 @@ import mmdet.models
 from importlib.util import find_spec
 from mmcv.ops import RoIAlign, get_compiler_version, nms
 for _ in range(2):
-    roi = torch.tensor([[0., 1, 1, 4, 4]])
-    print(RoIAlign(2)(torch.ones(1, 8, 9, 9), roi))
+    RoIAlign(2)(torch.ones(1, 8, 9, 9), torch.tensor([[0., 1, 1, 4, 4]]))
     print(nms(torch.rand(9, 4), torch.rand(9), 0.5)[1].dtype)
 print(get_compiler_version(), find_spec('mmcv._ext').loader)
 """)
