@@ -132,11 +132,8 @@ class Annotations:
         """
         if self._masks_checked:
             return
-        sizes = [(item.height, item.width) for item in self.images]
-        indices = np.flatnonzero(self.mask_kinds != NONE).tolist()
-        for index, raw in zip(indices, self.masks.scan(indices)):
-            fault = mask_fault(raw, sizes[self.image[index]])
-            if fault and not fault.startswith('has no'):
+        for index, fault in self.mask_faults(self.mask_kinds != NONE):
+            if not fault.startswith('has no'):
                 raise ValueError(
                     f'{self.path}: the mask of {self.place(index)} {fault}; '
                     f'export or write it again')
@@ -151,13 +148,26 @@ class Annotations:
         Returns:
             Its place and what is wrong; None if all of them have a mask.
         """
+        for index, fault in self.mask_faults(objects):
+            return f'{self.place(index)} {fault}'
+        return None
+
+    def mask_faults(self, objects: np.ndarray) -> Iterator[Tuple[int, str]]:
+        """Look for masks that cannot be trained or evaluated.
+
+        Args:
+            objects: (M,) bool, the objects to look at.
+
+        Yields:
+            Position of an object, and what is wrong with its mask; it
+            begins with "has no" if the mask is only empty.
+        """
         sizes = [(item.height, item.width) for item in self.images]
         indices = np.flatnonzero(objects).tolist()
         for index, raw in zip(indices, self.masks.scan(indices)):
             fault = mask_fault(raw, sizes[self.image[index]])
             if fault:
-                return f'{self.place(index)} {fault}'
-        return None
+                yield index, fault
 
     def label_map(self, classes: Optional[Iterable[str]]) -> np.ndarray:
         """Map categories to labels by name.
