@@ -40,6 +40,9 @@ def main(argv=None):
             print(f'- {line}')
     if found.refused:
         print(f'\n{len(found.refused)} refused: this cannot be used as it is')
+        if not found.facts:
+            print('the file is read no further than its first fault: mend it '
+                  'and check again')
         return 1
     print(f'\nnothing is refused, {len(found.findings)} to know')
     return 0

@@ -1,5 +1,6 @@
 """What a person should know of an annotation file before training."""
 import importlib
+import os.path as osp
 from collections import Counter
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
@@ -8,7 +9,7 @@ from PIL import Image
 
 from ..annotations.category_counts import frequency_group
 from ..annotations.lvis_index import lvis_index
-from ..annotations.masks import NONE, POLYGONS, RLE
+from ..annotations.masks import MISSING, NONE, POLYGONS, RLE
 from ..annotations.names import canonical
 from ..annotations.reader import Annotations, read_annotations
 from ..annotations.training import (TrainingView, check_left, trained_pairs,
@@ -19,9 +20,15 @@ from ..datasets.files import missing_files
 LISTED = 10
 #: What ``healthcheck`` of hotcoco says and the findings say better.
 _SAID = {
-    'degenerate_bbox', 'zero_instance_category', 'low_instance_category',
-    'missing_image', 'missing_category'
+    'degenerate_bbox', 'zero_area', 'zero_instance_category',
+    'low_instance_category', 'missing_image', 'missing_category'
 }
+#: What to do about the rest of it.
+_MENDS = dict(
+    bbox_out_of_bounds='the host cuts them at the border; if they are many, '
+    'check that "bbox" is x, y, width, height',
+    extreme_aspect_ratio='look at some; nothing to do if they are right',
+    near_duplicate='take one of each two out if they are the same object')
 
 
 class DataCheck(NamedTuple):
@@ -50,7 +57,8 @@ def check_data(path: str,
             that is tested: its categories must be the same.
 
     Returns:
-        What was found. A file that cannot be read at all has one refusal.
+        What was found. A file that cannot be read has one refusal: it is read
+        no further than its first fault.
     """
     found = DataCheck([], [], [])
     annotations = _tried(found, lambda: read_annotations(path))
@@ -59,23 +67,20 @@ def check_data(path: str,
     view = training_view(annotations, annotations.label_map(None))
     found.facts.extend(_facts(annotations, view))
     found.findings.extend(map(str, annotations.findings + view.findings))
-    masks = _tried(found, annotations.has_mask)
+    sound = _check_masks(found, annotations)
     if not annotations.is_test_set:
         _tried(found, lambda: check_left(annotations, view))
-        if masks is not None:
+        if sound:
             found.findings.extend(_masks(annotations))
         found.findings.extend(_rare(annotations, view))
-    if _is_lvis(annotations):
-        _tried(
-            found, lambda: lvis_index(
-                annotations, ground_truth=not annotations.is_test_set))
+    _check_protocol(found, annotations)
     if images is not None:
         _check_images(found, annotations, images)
     if train is not None:
         other = _tried(found, lambda: read_annotations(train))
         if other is not None:
             _compare(found, annotations, other)
-    found.findings.extend(_health(annotations))
+    found.findings.extend(_health(annotations, view))
     said = ' '.join(found.refused)
     return found._replace(
         findings=[line for line in found.findings if line not in said])
@@ -95,10 +100,25 @@ def _is_lvis(annotations: Annotations) -> bool:
                    image.negative is not None for image in annotations.images)
 
 
+def _check_protocol(found: DataCheck, annotations: Annotations) -> None:
+    """Hold LVIS files to their format, and say what is half of one."""
+    try:
+        lvis_index(annotations, ground_truth=not annotations.is_test_set)
+    except ValueError as error:
+        if _is_lvis(annotations):
+            found.refused.append(str(error))
+        elif any(c.frequency is not None
+                 for c in annotations.categories) or any(
+                     i.negative is not None for i in annotations.images):
+            found.findings.append(
+                f'some fields are those of LVIS, but LVISEvalMetric does not '
+                f'take the file: {error}')
+
+
 def _facts(annotations: Annotations, view: TrainingView) -> List[str]:
     kind = 'LVIS' if _is_lvis(annotations) else 'COCO'
     lines = [
-        f'{kind} format, {annotations.count} images, '
+        f'{kind} format ({kind}EvalMetric), {annotations.count} images, '
         f'{len(annotations.categories)} categories'
     ]
     if annotations.is_test_set:
@@ -124,6 +144,21 @@ def _facts(annotations: Annotations, view: TrainingView) -> List[str]:
 def _image_counts(annotations: Annotations, view: TrainingView) -> np.ndarray:
     pairs = trained_pairs(annotations, view)
     return np.bincount(pairs[:, 1], minlength=len(annotations.categories))
+
+
+def _check_masks(found: DataCheck, annotations: Annotations) -> bool:
+    """Refuse damaged masks; tell whether there are none."""
+    damaged = [
+        f'{annotations.place(index)} {fault}'
+        for index, fault in annotations.mask_faults.items()
+        if not fault.startswith(MISSING)
+    ]
+    if damaged:
+        found.refused.append(
+            f'{annotations.path}: {len(damaged)} of {len(annotations.image)} '
+            f'masks are damaged, and a training or evaluation of masks stops: '
+            f'the mask of {_some(damaged)}; export or write them again')
+    return not damaged
 
 
 def _masks(annotations: Annotations) -> List[str]:
@@ -184,12 +219,15 @@ def _check_images(found: DataCheck, annotations: Annotations,
 
 def _wrong_size(folder: str, image: object) -> List[str]:
     """Compare the header of an image with the file; [] if they agree."""
+    path = osp.join(folder, image.file_name)
     try:
-        with Image.open(f'{folder}/{image.file_name}') as picture:
+        with Image.open(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) > 4
-    except OSError:
-        return [f'{image.file_name} cannot be read']
+    except (OSError, SyntaxError, ValueError,
+            Image.DecompressionBombError) as error:
+        reason = str(error).replace(f' {path!r}', '')
+        return [f'{image.file_name} cannot be read ({reason})']
     if turned:  # MMCV turns it as its camera says
         width, height = height, width
     if (height, width) == (image.height, image.width):
@@ -217,7 +255,7 @@ def _compare(found: DataCheck, tested: Annotations,
             f'those of {trained.path}, which is no fault: labels go by name')
 
 
-def _health(annotations: Annotations) -> List[str]:
+def _health(annotations: Annotations, view: TrainingView) -> List[str]:
     """Ask hotcoco, and leave out what is said already."""
     if annotations.is_test_set or not len(annotations.image):
         return []
@@ -240,12 +278,17 @@ def _health(annotations: Annotations) -> List[str]:
     for item in report['errors'] + report['warnings']:
         if item['code'] in _SAID:
             continue
-        places = [
-            annotations.place(i - 1) for i in item['affected_ids'][:1]
-            if item['layer'] == 'Quality'
-        ]
-        first = f' (first: {places[0]})' if places else ''
-        lines.append(f'{item["message"].rstrip(".")}{first}')
+        if item['layer'] != 'Quality':
+            lines.append(item['message'].rstrip('.'))
+            continue
+        # Of those that are not trained another finding has told.
+        rows = [i - 1 for i in item['affected_ids'] if view.is_trained[i - 1]]
+        if rows:
+            what = item['message'].rstrip('.').replace('(s)', 's')
+            mend = _MENDS.get(item['code'])
+            lines.append(f'{len(rows)} {what.split(" ", 1)[1]} (first: '
+                         f'{annotations.place(rows[0])})'
+                         f'{f"; {mend}" if mend else ""}')
     return lines
 
 

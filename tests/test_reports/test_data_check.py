@@ -37,7 +37,8 @@ def check(root, edit=lambda content: None, **kwargs):
 def test_a_good_set_is_described(root):
     found = check(root, images=str(root / 'train'))
     assert found.refused == []
-    assert found.facts[0] == 'COCO format, 12 images, 3 categories'
+    assert found.facts[0] == (
+        'COCO format (COCOEvalMetric), 12 images, 3 categories')
     assert '25 objects, 25 of them trained, in 12 images' in found.facts[1]
     assert '25 polygons, 0 RLE, 0 none' in found.facts[1]
     assert 'images of a category: 1 to 12 (imbalance 12); 1 rare' \
