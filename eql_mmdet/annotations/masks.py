@@ -57,7 +57,12 @@ class MaskStore:
             self._stamp = self._open()
 
     def _open(self) -> Tuple[int, int]:
-        self._file = os.open(self.source, os.O_RDONLY)
+        try:
+            self._file = os.open(self.source, os.O_RDONLY)
+        except OSError as error:
+            raise ValueError(f'cannot read the masks of "{self.source}": '
+                             f'{error.strerror}; leave the file where it is '
+                             f'while it is in use') from error
         return self._now()
 
     def _now(self) -> Tuple[int, int]:
@@ -192,7 +197,7 @@ def _polygon_fault(raw: bytes) -> Optional[str]:
     else:
         try:
             numbers = [len(part) for part in _POLYGON_DECODER.decode(raw)]
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             return 'is not a list of polygons, each a list of x and y'
     shape = raw.translate(_SHAPE)
     if (_LONG in shape or b'e' in shape) and _reaches_far(raw):
@@ -206,7 +211,7 @@ def _polygon_fault(raw: bytes) -> Optional[str]:
 def _reaches_far(raw: bytes) -> bool:
     try:
         polygons = _POLYGON_DECODER.decode(raw)
-    except msgspec.ValidationError:  # not even a float
+    except msgspec.DecodeError:  # not even a float
         return True
     return any(abs(v) >= _FAR for polygon in polygons for v in polygon)
 
@@ -214,7 +219,7 @@ def _reaches_far(raw: bytes) -> bool:
 def _rle_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
     try:
         rle = _RLE_DECODER.decode(raw)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         return f'is an RLE whose "size" or "counts" are not right ({error})'
     if tuple(rle.size) != tuple(size):
         return (f'is an RLE of (height, width) {tuple(rle.size)} in an image '

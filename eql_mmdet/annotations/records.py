@@ -181,7 +181,7 @@ def _found(data: bytes, where: str) -> str:
 def _wanted(types: str, where: str) -> str:
     """Say what a type means at a place."""
     field = where.rsplit('.', 1)[-1]
-    if re.fullmatch(r'(.*_)?ids?(\[\d+\])?|height|width|image_count', field):
+    if re.fullmatch(r'(.*_)?id|.*_ids\[\d+\]|height|width', field):
         return 'a whole number'
     kinds = [k for k in types.split(' | ') if k != 'null']
     if 'str' in kinds:
