@@ -69,7 +69,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
     """Keep boxes that no better kept box overlaps; see ``nms_ops.nms``."""
     kernels = _torchvision(boxes.device.type)
     if kernels is not None and offset == 0:
-        return kernels.nms(boxes.float(), scores.float(), iou_threshold)
+        exact = torch.promote_types(boxes.dtype, torch.float32)
+        return kernels.nms(boxes.to(exact), scores.to(exact), iou_threshold)
     return nms_ops.nms(boxes, scores, iou_threshold, offset)
 
 
