@@ -62,8 +62,9 @@ def main(argv=None):
 def draw_tail(loss, path):
     """Draw the images of every category and which ones EQL protects."""
     counts = load_counts(loss.source)
-    draw_frequency(counts.image_count, loss.tail_mask.cpu().numpy(),
-                   loss.frequency_threshold, counts.num_images, path)
+    draw_frequency(counts.image_count,
+                   loss.tail_mask.cpu().numpy(), loss.frequency_threshold,
+                   counts.num_images, path)
 
 
 def make_panels(runner):
