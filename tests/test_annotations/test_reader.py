@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from eql_mmdet.annotations.masks import NONE, mask_fault, rle_pixels, to_rle
+from eql_mmdet.annotations.masks import NONE, mask_fault, to_rle
 from eql_mmdet.annotations.reader import parse_annotations, read_annotations
+from eql_mmdet.annotations.run_lengths import rle_pixels
 
 SIZE = 40, 50
 
