@@ -31,6 +31,9 @@ BUILD_MMCV = MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation \
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext'
 STAMPS = $(VENV)/.stamps
 
+# Idle threads of torch spin otherwise, and starve what else runs here.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo experiment test lint env clean
 .DELETE_ON_ERROR:
 

@@ -1,5 +1,11 @@
 """Equalization Loss for MMDetection 3.x; importing registers everything."""
-from .host.versions import check_host
+import os
+
+# Or the idle threads of torch spin, and starve whatever else runs here. It
+# is read when torch is loaded, which check_host does (docs/install.md).
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from .host.versions import check_host  # noqa: E402
 
 check_host()
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Used by dist_train.sh and dist_test.sh: dist_run.sh TOOL PROCESSES ARGS...
 set -euo pipefail
+# Idle threads of torch spin otherwise, and starve what else runs here.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY-PASSIVE}"
 tools=$(cd "$(dirname "$0")" && pwd)
 python=python
 # Outside an activated environment, the one that "make" builds will do.

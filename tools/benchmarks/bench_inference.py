@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
@@ -17,8 +18,6 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from peak_memory import peak_memory
 from torch.profiler import ProfilerActivity, profile
-
-import eql_mmdet  # noqa: F401
 
 CONFIG = Path(__file__).parents[2] / 'configs/eql_r50_fpn_1x_lvis.py'
 TEST_CFG = ConfigDict(

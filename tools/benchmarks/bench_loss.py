@@ -6,6 +6,7 @@ import statistics
 import time
 from pathlib import Path
 
+import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss, EQLV2Loss, SeesawLoss
