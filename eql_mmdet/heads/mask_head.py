@@ -2,7 +2,7 @@
 from typing import Optional, Tuple, Union
 
 import torch
-from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead, HTCMaskHead
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
@@ -98,6 +98,20 @@ class LargeVocabMaskHead(_LargeVocabMasks, FCNMaskHead):
 
     [1] Wu et al., Detectron2, 2019,
         https://github.com/facebookresearch/detectron2
+    """
+
+
+@MODELS.register_module()
+class LargeVocabHTCMaskHead(_LargeVocabMasks, HTCMaskHead):
+    """The same for Hybrid Task Cascade, whose stages hand on features.
+
+    Args:
+        rle: See ``LargeVocabMaskHead``, as for the next.
+        predictor_std: Standard deviation of the predictor's first weights.
+        **kwargs: The host's ``HTCMaskHead`` arguments.
+
+    Raises:
+        ValueError: If ``predictor_std`` is not positive.
     """
 
 
