@@ -61,14 +61,14 @@ def main(argv=None):
 def draw_tail(loss, path):
     """Draw the images of every category and which ones EQL protects."""
     counts = load_counts(loss.source)
-    draw_frequency(counts.image_count, loss.tail_mask.numpy(),
+    draw_frequency(counts.image_count, loss.tail_mask.cpu().numpy(),
                    loss.frequency_threshold, counts.num_images, path)
 
 
 def make_panels(runner):
     """Compare ground truth and predictions of a few validation images."""
     dataset = runner.test_dataloader.dataset
-    tail = runner.model.roi_head.bbox_head.loss_cls.tail_mask
+    tail = runner.model.roi_head.bbox_head.loss_cls.tail_mask.cpu()
     labels = [dataset.get_cat_ids(i) for i in range(len(dataset))]
     legible = [
         i for i, found in enumerate(labels) if 0 < len(found) <= MOST_OBJECTS
