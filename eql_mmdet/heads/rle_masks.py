@@ -122,6 +122,12 @@ class RLEMasks:
         Returns:
             All masks.
         """
+        masks = [part._masks for part in parts]
+        if all(isinstance(item, UnpastedMasks) for item in masks):
+            whole = masks[0]._replace(
+                scores=torch.cat([item.scores for item in masks]),
+                boxes=torch.cat([item.boxes for item in masks]))
+            return RLEMasks(whole, parts[0].size)
         counts = [item for part in parts for item in part._counts()]
         return RLEMasks(counts, parts[0].size)
 

@@ -195,6 +195,18 @@ def test_only_masks_that_are_asked_for_are_pasted(rle_and_bitmaps, pasted):
     assert pasted == [2, 5]
 
 
+def test_parts_are_put_together_before_they_are_pasted(rle_and_bitmaps,
+                                                       pasted):
+    rle, bitmaps = rle_and_bitmaps
+    instances = InstanceData(scores=torch.arange(5), masks=rle)
+    chosen = instances[instances.scores > 1]
+    assert len(chosen.masks) == 3 and pasted == []
+    assert np.array_equal(chosen.masks.numpy(), bitmaps[2:].numpy())
+    assert pasted == [3]
+    mixed = RLEMasks.cat([rle, chosen.masks])
+    assert np.array_equal(mixed.numpy()[5:], bitmaps[2:].numpy())
+
+
 def test_boxes_that_are_rescaled_later_change_no_mask():
     logits, boxes, labels, meta = real_case()
     found = [
