@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
 import mmcv
 import numpy as np
 from mmengine.config import Config
