@@ -170,12 +170,14 @@ def cell(values):
 
 def load():
     """Import what a training imports."""
+    import eql_mmdet  # noqa: F401
+
+    # isort: split
+    # Only now: the package puts operators where MMCV was not compiled.
     import mmdet.datasets  # noqa: F401
     from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
 
-    import eql_mmdet.datasets.format_datasets
-    import eql_mmdet.datasets.samplers  # noqa: F401
     init_default_scope('mmdet')
     MMLogger.get_instance('bench', log_level='ERROR')
 
