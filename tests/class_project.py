@@ -20,7 +20,8 @@ model = dict(
     train_cfg=dict(rpn_proposal=dict(nms_pre=60, max_per_img=60),
                    rcnn=dict(sampler=dict(num=16))),
     # Few steps leave scores low: all of them count.
-    test_cfg=dict(rpn=dict(nms_pre=60, max_per_img=60), rcnn=dict(score_thr=0)))
+    test_cfg=dict(
+        rpn=dict(nms_pre=60, max_per_img=60), rcnn=dict(score_thr=0)))
 scale = (96, 96)
 train_dataloader = dict(num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
