@@ -367,6 +367,21 @@ def test_13_a_training_of_nothing_stops(save, change, reason):
             use(save(content))
 
 
+@pytest.mark.parametrize('kind', [LVISEvalMetric, COCOEvalMetric])
+@pytest.mark.parametrize('change, words', [
+    (lambda x, y, w, h: [x / W, y / H, w / W, h / H],
+     '6 of 6 annotations are smaller than 1 pixel and cannot be found'),
+    (lambda x, y, w, h: [x, y, x + w, y + h],
+     'annotations reach more than a pixel out of their image'),
+])
+def test_13_an_evaluation_says_what_is_odd(save, log, kind, change, words):
+    content = lvis()
+    for item in content['annotations']:
+        item['bbox'] = change(*item['bbox'])
+    kind(save(content))
+    assert words in log.text
+
+
 def test_13_a_part_that_is_lost_is_counted(save, log):
     content = lvis()
     content['annotations'][1]['bbox'] = [5, 5, 0.5, 9]

@@ -171,7 +171,8 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
         annotations: The file of a set that is tested.
 
     Returns:
-        Objects outside their image, or without width, height or area.
+        Objects outside their image or reaching out of it, smaller than a
+        pixel, or without width, height or area.
     """
     if not len(annotations.boxes) and not annotations.is_test_set:
         return [
@@ -185,12 +186,13 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
     hits = {
         _OUTSIDE: reasons[_OUTSIDE] & (w > 0) & (h > 0),
         _EMPTY: (w <= 0) | (h <= 0),
+        _SMALL: reasons[_SMALL] & (w > 0) & (h > 0),
         _FLAT: reasons[_FLAT],
     }
     return [
         _loss(annotations, reason, hit, everything, 'cannot be found')
         for reason, hit in hits.items() if hit.any()
-    ]
+    ] + _beyond(annotations, ~hits[_OUTSIDE])
 
 
 def check_left(annotations: Annotations, view: TrainingView) -> None:
