@@ -1,6 +1,7 @@
 # make demo         set up what is missing, train and test EQL on a synthetic set
 # make experiment   set up what is missing, repeat docs/results.md
 # make test         set up what is missing, run the tests
+# make test-gpu     set up what is missing, run the tests for a GPU, if any
 # make lint         set up what is missing, run the linters
 # make env          set up only
 #
@@ -48,7 +49,7 @@ MMCV_STAMP = $(STAMPS)/mmcv-$(MMCV)-for-$(notdir $(TORCH_STAMP))
 # Idle threads of torch spin otherwise, and starve what else runs here.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo experiment test lint env clean
+.PHONY: demo experiment test test-gpu lint env clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -59,6 +60,13 @@ experiment: env
 
 test: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+# Without a GPU it says so and succeeds: there is nothing that could fail.
+test-gpu: env
+	@$(BIN)/python -c 'import torch; exit(not torch.cuda.is_available())' || \
+	  { echo "torch finds no GPU here, so nothing was tested"; exit 0; } && \
+	PATH="$(CURDIR)/$(BIN):$$PATH" EQL_TEST_DEVICE=cuda \
+	  $(BIN)/python -m pytest -m gpu
 
 lint: env
 	$(BIN)/flake8 eql_mmdet tools tests configs

@@ -2,25 +2,6 @@
 import re
 
 import cv2
-import pytest
-
-from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
-
-
-@pytest.fixture
-def demo(load_tool, tmp_path, monkeypatch):
-    """The demo on 40 images and one epoch, in a folder of its own."""
-    tool = load_tool('demo')
-    config = tmp_path / 'config.py'
-    config.write_text(f"_base_ = '{tool.ROOT / tool.CONFIG}'\n"
-                      "train_cfg = dict(max_epochs=1)\n")
-    monkeypatch.setattr(tool, 'CONFIG', str(config))
-    monkeypatch.setattr(tool, 'ROOT', tmp_path)
-    monkeypatch.setattr(
-        tool, 'make_tiny_lvis', lambda out, **_: make_tiny_lvis(
-            out, num_categories=60, num_train=40, num_val=24, seed=0))
-    monkeypatch.chdir(tmp_path)
-    return tool
 
 
 def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):

@@ -1,0 +1,61 @@
+"""The tests for a GPU, where there is none: that they hold and can fail."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+#: Without those that start tools, which the other tests do on the CPU.
+BODIES = ['-k', 'losses_on_gpu or heads_on_gpu or a_step']
+
+
+def run(device, *options):
+    """Run the group for a device; numbers by outcome."""
+    env = {k: v for k, v in os.environ.items() if k != 'EQL_TEST_DEVICE'}
+    if device:
+        env['EQL_TEST_DEVICE'] = device
+    done = subprocess.run([
+        sys.executable, '-m', 'pytest', '-v', '-m', 'gpu', '-p',
+        'no:cacheprovider', '--tb=line', *options,
+        str(HERE)
+    ],
+                          env=env,
+                          cwd=HERE.parents[1],
+                          stdout=subprocess.PIPE,
+                          text=True)
+    last = done.stdout.strip().splitlines()[-1]
+    found = re.findall(r'(\d+) (passed|failed|skipped|error)', last)
+    return {word: int(number) for number, word in found}, done.stdout
+
+
+def test_bodies_hold_on_the_cpu():
+    found, output = run('cpu', *BODIES)
+    # --amp alone has no meaning there.
+    assert found == dict(passed=27, skipped=1), output
+
+
+def test_bodies_fail_on_a_device_that_gives_nothing_back():
+    found, output = run('meta', *BODIES)
+    assert found.keys() == {'failed'} and found['failed'] > 25, output
+
+
+def test_without_a_gpu_they_are_skipped():
+    found, output = run(None)
+    assert found.keys() == {'skipped'} and found['skipped'] > 25, output
+
+
+def test_the_other_tests_see_no_gpu():
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == ''
+
+
+def test_make_says_in_one_sentence_that_there_is_no_gpu():
+    done = subprocess.run([
+        'make', '-s', '-o', 'env', 'test-gpu',
+        f'BIN={Path(sys.executable).parent}'
+    ],
+                          cwd=HERE.parents[1],
+                          stdout=subprocess.PIPE,
+                          text=True)
+    assert done.returncode == 0
+    assert done.stdout == 'torch finds no GPU here, so nothing was tested\n'

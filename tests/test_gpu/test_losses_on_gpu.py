@@ -1,0 +1,92 @@
+"""Both losses teach on a GPU what they teach on the CPU."""
+import pytest
+import torch
+
+from eql_mmdet.losses.equalization import EqualizationLoss
+from eql_mmdet.losses.softmax_equalization import SoftmaxEqualizationLoss
+
+pytestmark = pytest.mark.gpu
+R, N = 700, 3
+#: Share of the largest gradient that rounding may change.
+ROUNDING = dict(float32=1e-6, float16=1e-3, bfloat16=8e-3)
+
+
+def batch(columns):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(R, columns, generator=generator) * 4 - 3
+    labels = torch.randint(0, 1231, (R, ), generator=generator)
+    labels[R // 4:] = 1230
+    return logits, labels
+
+
+def check(loss_cls, columns, dtype, device, **sets):
+    """Compare value, gradient, scores and accuracy with the CPU."""
+    found = []
+    logits, labels = batch(columns)
+    logits = logits.to(getattr(torch, dtype))
+    for place in (torch.device('cpu'), device):
+        loss_cls = loss_cls.to(place)
+        leaf = logits.to(place).detach().requires_grad_()
+        value = loss_cls(leaf, labels.to(place), **{
+            k: v.to(place)
+            for k, v in sets.items()
+        })
+        value.backward()
+        tensors = (value, leaf.grad, loss_cls.get_activation(leaf),
+                   loss_cls.get_accuracy(leaf,
+                                         labels.to(place))['acc_classes'])
+        assert all(t.device.type == place.type for t in tensors)
+        found.append([t.detach().float().cpu() for t in tensors])
+    for name, cpu, other in zip(('value', 'gradient', 'scores', 'accuracy'),
+                                *found):
+        torch.testing.assert_close(
+            other,
+            cpu,
+            rtol=1e-5,
+            atol=ROUNDING[dtype] * cpu.abs().max().item(),
+            msg=lambda text, name=name: f'{name}: {text}')
+
+
+@pytest.mark.parametrize('dtype', ROUNDING)
+@pytest.mark.parametrize('variant', [
+    dict(frequency_threshold=1.77e-3),
+    dict(frequency_threshold=1.77e-3, exclude_background=False),
+    dict(decay=dict(type='gompertz', a=1, b=80, c=3000)),
+])
+def test_equalization_loss_is_that_of_the_cpu(variant, dtype, device):
+    check(EqualizationLoss('lvis_v0.5', **variant), 1230, dtype, device)
+
+
+def test_the_verified_rule_is_that_of_the_cpu(device):
+    generator = torch.Generator().manual_seed(1)
+    loss_cls = EqualizationLoss(
+        'lvis_v0.5', frequency_threshold=1.77e-3, keep_verified=True)
+    check(
+        loss_cls,
+        1230,
+        'float32',
+        device,
+        verified=torch.rand(N, 1230, generator=generator) < 0.02,
+        image_index=torch.arange(R) % N)
+
+
+@pytest.mark.parametrize('dtype', ROUNDING)
+@pytest.mark.parametrize('gamma', [0., 0.9, 1.])
+def test_softmax_loss_is_that_of_the_cpu(gamma, dtype, device, monkeypatch):
+    # Every device draws numbers of its own; here it is given the same.
+    drawn = torch.rand(R, 1231, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(torch, 'rand', lambda _, device: drawn.to(device))
+    loss_cls = SoftmaxEqualizationLoss(
+        'lvis_v0.5', gamma=gamma, frequency_threshold=1.77e-3)
+    check(loss_cls, 1231, dtype, device)
+
+
+def test_softmax_loss_draws_on_the_device(device):
+    loss_cls = SoftmaxEqualizationLoss(
+        'lvis_v0.5', gamma=0.9, frequency_threshold=1., reduction='none')
+    logits = torch.zeros(R, 1231, device=device)
+    labels = torch.full((R, ), 1230, device=device)
+    # All categories are tail and all logits equal: log(1 + number kept).
+    kept = loss_cls.to(device)(logits, labels).exp().cpu() - 1
+    assert kept.mean().item() == pytest.approx(123, rel=0.02)
+    assert kept.std() > 5
