@@ -2,6 +2,7 @@
 import re
 
 import cv2
+import pytest
 
 
 def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):
