@@ -13,6 +13,13 @@ _FIRST = {b'': NONE, b'n': NONE, b'[': POLYGONS, b'{': RLE}
 _NUMBERS = b'0123456789+-.eE \t\r\n'
 #: Numbers that make a polygon of three points.
 _TRIANGLE = 6
+#: Farther points are no pixels; to draw them takes all of the memory.
+_FAR = 100_000
+#: Makes ``[5,`` and ``-17.25`` look like `` 0 `` and `` 00.00``.
+_SHAPE = bytes.maketrans(b'123456789[,\t\r\n-+E', b'000000000       e')
+_LONG = b' 000000'
+#: How faults begin that only say that there is nothing to compare with.
+MISSING = 'has no '
 
 
 class _Rle(msgspec.Struct):
@@ -48,7 +55,12 @@ class MaskStore:
             self._stamp = self._open()
 
     def _open(self) -> Tuple[int, int]:
-        self._file = os.open(self.source, os.O_RDONLY)
+        try:
+            self._file = os.open(self.source, os.O_RDONLY)
+        except OSError as error:
+            raise ValueError(f'cannot read the masks of "{self.source}": '
+                             f'{error.strerror}; leave the file where it is '
+                             f'while it is in use') from error
         return self._now()
 
     def _now(self) -> Tuple[int, int]:
@@ -146,7 +158,7 @@ def mask_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
     """
     kind = mask_kind(raw)
     if kind == NONE:
-        return 'has no mask'
+        return MISSING + 'mask'
     if kind == POLYGONS:
         return _polygon_fault(raw)
     return 'is not a mask' if kind is None else _rle_fault(raw, size)
@@ -160,29 +172,46 @@ def _polygon_fault(raw: bytes) -> Optional[str]:
     else:
         try:
             numbers = [len(part) for part in _POLYGON_DECODER.decode(raw)]
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             return 'is not a list of polygons, each a list of x and y'
+    shape = raw.translate(_SHAPE)
+    if (_LONG in shape or b'e' in shape) and _reaches_far(raw):
+        return (f'has a point more than {_FAR} pixels away; write x and y in '
+                f'pixels')
     if any(n >= _TRIANGLE and n % 2 == 0 for n in numbers):
         return None
-    return 'has no polygon of three points or more'
+    return MISSING + 'polygon of three points or more'
+
+
+def _reaches_far(raw: bytes) -> bool:
+    try:
+        polygons = _POLYGON_DECODER.decode(raw)
+    except msgspec.DecodeError:  # not even a float
+        return True
+    return any(abs(v) >= _FAR for polygon in polygons for v in polygon)
 
 
 def _rle_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
     try:
         rle = _RLE_DECODER.decode(raw)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         return f'is an RLE whose "size" or "counts" are not right ({error})'
     if tuple(rle.size) != tuple(size):
         return (f'is an RLE of (height, width) {tuple(rle.size)} in an image '
                 f'of {tuple(size)}')
-    if isinstance(rle.counts, list):
-        pixels = sum(rle.counts) if min(rle.counts, default=0) >= 0 else -1
+    is_text = isinstance(rle.counts, str)
+    if is_text:
+        pixels = int(rle_pixels([rle.counts.encode(errors='replace')])[0])
     else:
-        pixels = int(rle_pixels([rle.counts.encode()])[0])
+        pixels = sum(rle.counts) if min(rle.counts, default=0) >= 0 else -1
     if pixels != size[0] * size[1]:
         return (f'is an RLE that does not describe the {size[0]} x {size[1]} '
                 f'pixels of its image')
-    return None
+    if is_text and mask_area(dict(size=size, counts=rle.counts), size):
+        return None
+    if not is_text and sum(rle.counts[1::2]):
+        return None
+    return MISSING + 'pixel: its RLE is empty'
 
 
 def mask_area(mask: Union[list, dict], size: Tuple[int, int]) -> float:
@@ -266,10 +295,15 @@ def _sum_counts(numbers: np.ndarray, owner: np.ndarray, total: int,
                 bad: np.ndarray) -> np.ndarray:
     """Sum counts that are stored, from the fourth on, as differences."""
     size = np.bincount(owner, minlength=total)
-    begin = np.cumsum(size) - size
-    position = np.arange(len(numbers)) - begin[owner]
-    # A number is part of its own count and of every second one behind it.
-    repeats = np.where(position == 0, 1, (size[owner] - 1 - position) // 2 + 1)
-    pixels = np.bincount(owner, numbers * repeats, total).astype(np.int64)
+    begin = (np.cumsum(size) - size)[owner]
+    position = np.arange(len(numbers)) - begin
+    counts = np.where(position == 0, numbers, 0)
+    for parity in (0, 1):  # each differs from the second one before it
+        mine = (position % 2 == parity) & (position > 0)
+        sums = np.cumsum(np.where(mine, numbers, 0))
+        before = np.concatenate([[0], sums])[begin]
+        counts[mine] = (sums - before)[mine]
+    pixels = np.bincount(owner, counts, total).astype(np.int64)
+    bad[owner[counts < 0]] = True
     pixels[bad] = -1
     return pixels

@@ -2,7 +2,7 @@
 import mmap
 import os
 from collections import Counter
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import (Any, Dict, Iterable, List, NamedTuple, Optional, Tuple,
                     Union)
@@ -10,7 +10,7 @@ from typing import (Any, Dict, Iterable, List, NamedTuple, Optional, Tuple,
 import numpy as np
 
 from .findings import Finding
-from .masks import NONE, MaskStore, mask_area, mask_fault, mask_kind
+from .masks import MISSING, NONE, MaskStore, mask_area, mask_fault, mask_kind
 from .records import FileRecord, decode
 
 #: Files that a process keeps: training, validation, test, and one more.
@@ -19,6 +19,8 @@ KEPT = 4
 _ALIASES = {'speaker_(stereo_equipment)': 'speaker_(stero_equipment)'}
 #: Whole floats above this are not exact.
 _EXACT = 2**53
+#: Pixels that no side of an image has, and no box or area.
+_LONGEST, _LARGEST = 10**6, 10**18
 
 
 class Category(NamedTuple):
@@ -90,15 +92,12 @@ class Annotations:
         self.images = _images(record, path, self.categories)
         self.is_test_set = record.annotations is None
         self._fill(record.annotations or [], source, data)
-        self._masks_checked = False
 
     def _fill(self, objects: list, source: Union[str, bytes],
               data: bytes) -> None:
         number = np.arange(len(objects))
-        image = _positions(objects, 'image_id', {
-            item.id: i
-            for i, item in enumerate(self.images)
-        })
+        position = {item.id: i for i, item in enumerate(self.images)}
+        image = _positions(objects, 'image_id', position, number, self.path)
         listed = image >= 0
         self._tell_unlisted(objects, listed)
         kept = objects
@@ -108,8 +107,7 @@ class Annotations:
         self.image = image[listed].astype(np.int32)
         self.category = self._category_positions(kept)
         self.ids = _object_ids(kept, self.places, self.path)
-        self.boxes = np.array([item.bbox for item in kept],
-                              np.float64).reshape(-1, 4)
+        self.boxes = self._numbers(kept, 'bbox', None).reshape(-1, 4)
         self.is_crowd = np.array([bool(item.iscrowd) for item in kept], bool)
         self.is_ignored = np.array([bool(item.ignore) for item in kept], bool)
         self.masks = _mask_store(kept, source, data)
@@ -166,25 +164,32 @@ class Annotations:
         known = '' if self.ids[index] is None else f' (id {self.ids[index]})'
         return f'annotations[{self.places[index]}]{known}'
 
-    def check_masks(self) -> None:
-        """Refuse masks that cannot be trained or evaluated; once.
+    @cached_property
+    def mask_faults(self) -> Dict[int, str]:
+        """Object -> what is wrong with what it has as a mask; read once."""
+        sizes = [(item.height, item.width) for item in self.images]
+        given = np.flatnonzero(self.mask_kinds != NONE).tolist()
+        faults = ((i, mask_fault(raw, sizes[self.image[i]]))
+                  for i, raw in zip(given, self.masks.scan(given)))
+        return {index: fault for index, fault in faults if fault}
 
-        Objects without any mask are no fault here.
+    def has_mask(self) -> np.ndarray:
+        """Mark the objects that have a mask.
+
+        Returns:
+            (M,) bool.
 
         Raises:
             ValueError: If a mask is damaged; it names the place.
         """
-        if self._masks_checked:
-            return
-        sizes = [(item.height, item.width) for item in self.images]
-        indices = np.flatnonzero(self.mask_kinds != NONE).tolist()
-        for index, raw in zip(indices, self.masks.scan(indices)):
-            fault = mask_fault(raw, sizes[self.image[index]])
-            if fault and not fault.startswith('has no'):
+        there = self.mask_kinds != NONE
+        for index, fault in self.mask_faults.items():
+            if not fault.startswith(MISSING):
                 raise ValueError(
                     f'{self.path}: the mask of {self.place(index)} {fault}; '
                     f'export or write it again')
-        self._masks_checked = True
+            there[index] = False
+        return there
 
     def first_without_mask(self, objects: np.ndarray) -> Optional[str]:
         """Find an object that has no mask to be compared with.
@@ -195,13 +200,14 @@ class Annotations:
         Returns:
             Its place and what is wrong; None if all of them have a mask.
         """
-        sizes = [(item.height, item.width) for item in self.images]
-        indices = np.flatnonzero(objects).tolist()
-        for index, raw in zip(indices, self.masks.scan(indices)):
-            fault = mask_fault(raw, sizes[self.image[index]])
-            if fault:
-                return f'{self.place(index)} {fault}'
-        return None
+        wrong = self.mask_kinds == NONE
+        wrong[list(self.mask_faults)] = True
+        wrong &= objects
+        if not wrong.any():
+            return None
+        index = int(np.argmax(wrong))
+        fault = self.mask_faults.get(index, 'has no mask')
+        return f'{self.place(index)} {fault}'
 
     def label_map(self, classes: Optional[Iterable[str]]) -> np.ndarray:
         """Map categories to labels by name.
@@ -221,7 +227,8 @@ class Annotations:
             return np.arange(len(self.categories))
         names = check_names(classes)
         position = {name: i for i, name in enumerate(self.names)}
-        names = [_ALIASES.get(n, n) if n not in position else n for n in names]
+        names = check_names(
+            n if n in position else _ALIASES.get(n, n) for n in names)
         unknown = [name for name in names if name not in position]
         if unknown:
             raise ValueError(
@@ -248,10 +255,9 @@ class Annotations:
                     'images and annotations are of different exports'))
 
     def _category_positions(self, objects: list) -> np.ndarray:
-        category = _positions(objects, 'category_id', {
-            item.id: k
-            for k, item in enumerate(self.categories)
-        })
+        position = {item.id: k for k, item in enumerate(self.categories)}
+        category = _positions(objects, 'category_id', position, self.places,
+                              self.path)
         wrong = np.flatnonzero(category < 0)
         if len(wrong):
             first = int(wrong[0])
@@ -275,17 +281,32 @@ class Annotations:
                 f'it again')
         return np.array(kinds, np.int8)
 
+    def _numbers(self, objects: list, field: str, missing: Any) -> np.ndarray:
+        """Put a field into an array; refuse what cannot be in pixels."""
+        values = [getattr(item, field) for item in objects]
+        values = [missing if value is None else value for value in values]
+        try:
+            numbers = np.array(values, np.float64)
+        except OverflowError:
+            numbers = np.array(values, object)
+        wrong = np.abs(numbers) > _LARGEST
+        if wrong.any():
+            index = int(np.argmax(wrong.reshape(len(values), -1).any(axis=1)))
+            raise ValueError(
+                f'{self.path}: annotations[{self.places[index]}].{field} must '
+                f'be in pixels, but is {str(values[index])[:40]}; export it '
+                f'again')
+        return numbers
+
     def _areas(self, objects: list) -> np.ndarray:
         """Take the areas of the file, or else those of masks and boxes."""
-        areas = np.array(
-            [np.nan if o.area is None else o.area for o in objects],
-            np.float64)
+        areas = self._numbers(objects, 'area', np.nan)
         for index in np.flatnonzero(np.isnan(areas)).tolist():
             image = self.images[self.image[index]]
             size = image.height, image.width
             if mask_fault(self.masks.raw(index), size) is None:
                 areas[index] = mask_area(self.load_mask(index), size)
-            else:
+            if not areas[index] > 0:  # unknown, or thinner than a pixel
                 areas[index] = self.boxes[index, 2:].clip(0).prod()
         return areas
 
@@ -407,30 +428,34 @@ def _images(record: FileRecord, path: str,
             _whole(item.id, f'{path}: images[{i}].id'), _file_name(item),
             _side(item.height, f'{path}: images[{i}].height'),
             _side(item.width, f'{path}: images[{i}].width'),
-            _known(item.neg_category_ids, position),
-            _known(item.not_exhaustive_category_ids, position))
+            _known(item.neg_category_ids, position,
+                   f'{path}: images[{i}].neg_category_ids'),
+            _known(item.not_exhaustive_category_ids, position,
+                   f'{path}: images[{i}].not_exhaustive_category_ids'))
         for i, item in enumerate(record.images)
     ]
+    if not items:
+        raise ValueError(f'{path}: "images" is empty; an annotation file '
+                         f'lists the images of its set')
     _check_ids([(item.id, f'"{item.file_name}"') for item in items], 'images',
                path)
     return items
 
 
 def _file_name(item: Any) -> Optional[str]:
-    """Name the file as the host does for LVIS v0.5 and v1."""
+    """Name the file; LVIS v1 has only the address."""
     if item.file_name is None and isinstance(item.coco_url, str):
         # http://images.cocodataset.org/train2017/000000391895.jpg
         return '/'.join(item.coco_url.split('/')[-2:])
-    if item.file_name is not None and item.file_name.startswith('COCO_'):
-        # COCO_train2014_000000000009.jpg is 000000000009.jpg since 2017.
-        return item.file_name[-16:]
     return item.file_name
 
 
-def _known(ids: Optional[list], position: Dict[int, int]) -> Any:
+def _known(ids: Optional[list], position: Dict[int, int], place: str) -> Any:
     """Turn category ids into positions; unlisted ones are left out."""
     if ids is None:
         return None
+    for number, id_ in enumerate(ids):
+        _whole(id_, f'{place}[{number}]')
     return tuple(position[i] for i in ids if i in position)
 
 
@@ -438,17 +463,18 @@ def _whole(value: Union[int, float], place: str) -> int:
     if type(value) is int:
         return value
     if value != int(value) or abs(value) > _EXACT:
-        raise ValueError(f'{place} must be a whole number, but is {value!r}; '
-                         f'number images, categories and annotations with '
-                         f'whole numbers')
+        rounded = ', a rounded one' if abs(value) > _EXACT else ''
+        raise ValueError(f'{place} must be a whole number, but is {value!r}'
+                         f'{rounded}; number images, categories and '
+                         f'annotations with whole numbers')
     return int(value)
 
 
 def _side(value: Union[int, float], place: str) -> int:
     side = _whole(value, place)
-    if side < 1:
-        raise ValueError(f'{place} must be at least 1 pixel, but is {side}; '
-                         f'write the size of the image')
+    if not 1 <= side <= _LONGEST:
+        raise ValueError(f'{place} must be 1 to {_LONGEST} pixels, but is '
+                         f'{str(side)[:20]}; write the size of the image')
     return side
 
 
@@ -466,12 +492,14 @@ def _check_ids(items: List[Tuple[int, str]], kind: str, path: str) -> None:
         first[id_] = number, text
 
 
-def _positions(objects: list, field: str, position: Dict[int,
-                                                         int]) -> np.ndarray:
+def _positions(objects: list, field: str, position: Dict[int, int],
+               places: np.ndarray, path: str) -> np.ndarray:
     """Look up the position that a field of each object points to, or -1."""
-    return np.fromiter((position.get(i, -1)
-                        for i in map(attrgetter(field), objects)), np.int64,
-                       len(objects))
+    ids = list(map(attrgetter(field), objects))
+    if float in set(map(type, ids)):
+        for place, id_ in zip(places, ids):
+            _whole(id_, f'{path}: annotations[{place}].{field}')
+    return np.fromiter((position.get(i, -1) for i in ids), np.int64, len(ids))
 
 
 def _object_ids(objects: list, places: np.ndarray, path: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 Everything else in the file may be anything. Masks stay bytes.
 """
 import json
+import math
 import re
 from typing import Any, List, Optional, Tuple, Union
 
@@ -84,14 +85,33 @@ def decode(data: bytes, name: str) -> Tuple[FileRecord, bytes]:
     except msgspec.ValidationError as error:
         raise ValueError(_explain(error, data[start:], name)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = str(error)
-    try:
-        data = msgspec.json.encode(json.loads(bytes(data)))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f'"{name}" is not a whole JSON file ({reason}); download or '
-            f'write it again') from error
+        data = _rewrite(bytes(data), name, error)
+    except RecursionError as error:
+        raise ValueError(f'"{name}" is nested too deeply to be an annotation '
+                         f'file; export or write it again') from error
     return decode(data, name)
+
+
+def _rewrite(data: bytes, name: str, reason: Exception) -> bytes:
+    """Turn what only Python reads into strict JSON; NaN becomes null."""
+    try:
+        text = data.decode(json.detect_encoding(data), 'surrogatepass')
+        value = json.loads(
+            text.lstrip('\ufeff'),
+            parse_float=_finite,
+            parse_constant=lambda constant: None)
+        return json.dumps(value, ensure_ascii=False).encode(errors='replace')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'"{name}" is not text in UTF-8 ({error}); save it '
+                         f'as UTF-8') from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'"{name}" is not a whole JSON file ({reason}); '
+                         f'download or write it again') from error
+
+
+def _finite(text: str) -> Optional[float]:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _explain(error: Exception, data: bytes, name: str) -> str:
@@ -103,18 +123,30 @@ def _explain(error: Exception, data: bytes, name: str) -> str:
         place = '.'.join(filter(None, (where, missing[1])))
         return f'{name}: {place} is missing; {_mend(place)}'
     wanted = re.search(r'Expected `(.*?)`(.*?)(?:, got .*)?$', what)
-    expected = _wanted(wanted[1], where) + wanted[2] if wanted else what
-    found = json.dumps(_look_up(json.loads(data), where))
-    found = found if len(found) <= 60 else found[:57] + '...'
+    expected = 'a number that is not so large'
+    if wanted:
+        expected = _wanted(wanted[1], where) + wanted[2]
     place = where or 'the file'
-    return f'{name}: {place} must be {expected}, but is {found}; ' \
+    return f'{name}: {place} must be {expected}{_found(data, where)}; ' \
            f'{_mend(where)}'
+
+
+def _found(data: bytes, where: str) -> str:
+    """Show what stands at a place, as far as Python can read the file."""
+    try:
+        value = json.loads(data.decode(errors='replace'))
+    except (ValueError, RecursionError):
+        return ''  # damaged further on
+    for key, index in re.findall(r'([^.\[\]]+)|\[(\d+)\]', where):
+        value = value[key] if key else value[int(index)]
+    found = json.dumps(value)
+    return f', but is {found if len(found) <= 60 else found[:57] + "..."}'
 
 
 def _wanted(types: str, where: str) -> str:
     """Say what a type means at a place."""
     field = where.rsplit('.', 1)[-1]
-    if re.fullmatch(r'(.*_)?ids?(\[\d+\])?|height|width|image_count', field):
+    if re.fullmatch(r'(.*_)?id|.*_ids\[\d+\]|height|width', field):
         return 'a whole number'
     kinds = [k for k in types.split(' | ') if k != 'null']
     if 'str' in kinds:
@@ -124,12 +156,6 @@ def _wanted(types: str, where: str) -> str:
     if set(kinds) >= {'bool', 'int'}:
         return '0 or 1'
     return ' or '.join(_KINDS.get(k, k) for k in kinds)
-
-
-def _look_up(value: Any, where: str) -> Any:
-    for key, index in re.findall(r'([^.\[\]]+)|\[(\d+)\]', where):
-        value = value[key] if key else value[int(index)]
-    return value
 
 
 def _mend(where: str) -> str:

@@ -4,7 +4,6 @@ from typing import Dict, List, NamedTuple, Optional
 import numpy as np
 
 from .findings import Finding
-from .masks import NONE
 from .reader import Annotations
 
 #: Most categories that a finding names.
@@ -90,7 +89,7 @@ def _reasons(annotations: Annotations,
         _CROWD: annotations.is_crowd,
     }
     if with_masks:
-        reasons[_MASKLESS] = annotations.mask_kinds == NONE
+        reasons[_MASKLESS] = ~annotations.has_mask()
     return reasons
 
 

@@ -137,7 +137,6 @@ class AnnotatedDataset(BaseDetDataset):
                 logger='current',
                 level=30)
         if self._load_options('with_mask'):
-            annotations.check_masks()
             self._check_polygons()
 
     def _check_polygons(self) -> None:
@@ -161,6 +160,7 @@ class AnnotatedDataset(BaseDetDataset):
 
     def _check_files(self, positions: np.ndarray) -> None:
         """Look for the images, if they will be read from the disk."""
+        names = [self._file_name(i) for i in positions.tolist()]
         first = next(iter(self.pipeline.transforms), None)
         if (type(first).__name__ != 'LoadImageFromFile'
                 or getattr(first, 'backend_args', None) is not None):
@@ -168,7 +168,6 @@ class AnnotatedDataset(BaseDetDataset):
         folder = self.data_prefix.get('img') or ''
         if '://' in folder:
             return
-        names = [self._file_name(i) for i in positions.tolist()]
         missing = missing_files(folder, names)
         if missing:
             raise ValueError(
@@ -201,7 +200,7 @@ class AnnotatedDataset(BaseDetDataset):
             img_path=osp.join(
                 self.data_prefix.get('img') or '', self._file_name(position)),
             img_id=image.id,
-            seg_map_path=self._seg_map(image),
+            seg_map_path=self._seg_map(position),
             height=image.height,
             width=image.width)
         if self.return_classes:
@@ -214,10 +213,12 @@ class AnnotatedDataset(BaseDetDataset):
         info.update(self._extra_info(position, objects))
         return info
 
-    def _seg_map(self, image: Any) -> Optional[str]:
+    def _seg_map(self, position: int) -> Optional[str]:
         folder = self.data_prefix.get('seg')
-        stem = osp.splitext(image.file_name)[0]
-        return folder and osp.join(folder, stem + self.seg_map_suffix)
+        if not folder:
+            return None
+        stem = osp.splitext(self._file_name(position))[0]
+        return osp.join(folder, stem + self.seg_map_suffix)
 
     def _extra_info(self, position: int, objects: np.ndarray) -> dict:
         """Add what a format has besides; nothing here."""
