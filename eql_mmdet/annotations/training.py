@@ -54,6 +54,7 @@ def training_view(annotations: Annotations,
     for reason, hit in lost.items():
         if reason not in (_CROWD, _MASKLESS):
             is_kept &= ~hit
+    findings += _beyond(annotations, left)
     findings += _empty_categories(annotations, label_map, lost, chosen, left)
     return TrainingView(labels, is_kept, left, findings)
 
@@ -102,6 +103,23 @@ def _loss(annotations: Annotations, reason: str, hit: np.ndarray,
         f'{number} of {int(chosen.sum())} annotations are {reason} and will '
         f'not be trained', f'{annotations.place(index)}, bbox {box}',
         _MENDS[reason])
+
+
+def _beyond(annotations: Annotations, left: np.ndarray) -> List[Finding]:
+    """Find boxes that the host trains as they are, larger than the image."""
+    x, y, w, h = annotations.boxes.T
+    height, width = annotations.sizes[annotations.image].T
+    hit = left & ((x < -1) | (y < -1) | (x + w > width + 1) |
+                  (y + h > height + 1))
+    if not hit.any():
+        return []
+    index = int(np.argmax(hit))
+    return [
+        Finding(
+            f'{hit.sum()} of {left.sum()} annotations reach more than a pixel '
+            f'out of their image', f'{annotations.place(index)}, bbox '
+            f'{annotations.boxes[index].tolist()}', _MENDS[_OUTSIDE])
+    ]
 
 
 def _empty_categories(annotations: Annotations, label_map: np.ndarray,

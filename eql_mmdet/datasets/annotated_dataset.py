@@ -111,6 +111,7 @@ class AnnotatedDataset(BaseDetDataset):
             self._check_training()
             if self.filter_cfg is not None:
                 records = records.take(self._passes_filter())
+                self._check_filtered(records.positions)
         self._check_files(records.positions)
         return records
 
@@ -122,6 +123,15 @@ class AnnotatedDataset(BaseDetDataset):
             chosen = self.annotations.image[self._view.labels >= 0]
             kept &= np.bincount(chosen, minlength=len(kept)) > 0
         return kept
+
+    def _check_filtered(self, positions: np.ndarray) -> None:
+        left = np.isin(self.annotations.image, positions)
+        if not self._view.is_trained[left].any():
+            raise ValueError(
+                f'{self.annotations.path}: no image with an object to train '
+                f'on is left by filter_cfg={dict(self.filter_cfg)} '
+                f'({len(positions)} of {self.annotations.count} images '
+                f'pass it); lower min_size')
 
     def _check_training(self) -> None:
         annotations, view = self.annotations, self._view
