@@ -66,6 +66,13 @@ class AnnotatedDataset(BaseDetDataset):
     #: Nothing is pickled: workers share the columns as they are.
     serialize_data = property(lambda self: False, lambda self, value: None)
 
+    @property
+    def metainfo(self) -> dict:
+        """Classes and more; a lazy data set is read for the classes."""
+        if self._metainfo.get('classes') is None:
+            self.full_init()
+        return super().metainfo
+
     def load_data_list(self) -> Records:
         """Read the annotation file and take the classes from it.
 
@@ -262,7 +269,7 @@ class AnnotatedDataset(BaseDetDataset):
         Returns:
             The dictionary of ``describe``, with ``sample_idx``.
         """
-        info = self.data_list[idx]
+        info = self.describe(int(self.data_list.positions[idx]))
         info['sample_idx'] = idx if idx >= 0 else len(self) + idx
         return info
 
@@ -280,6 +287,20 @@ class AnnotatedDataset(BaseDetDataset):
             int(self.data_list.positions[idx]))
         objects = objects[self._view.is_trained[objects]]
         return self._view.labels[objects].tolist()
+
+    def get_subset(self, indices: Union[Sequence[int],
+                                        int]) -> 'AnnotatedDataset':
+        """Make a data set of some of the images; see the host.
+
+        Args:
+            indices: The first or (negative) last ones, or their indices.
+
+        Returns:
+            A data set of its own on the same file.
+        """
+        subset = super().get_subset(indices)
+        subset.data_list = Records(subset, subset.data_list.positions)
+        return subset
 
     def _get_unserialized_subset(
             self, indices: Union[Sequence[int], int]) -> Records:
