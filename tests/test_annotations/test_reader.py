@@ -115,6 +115,7 @@ def renumbered(dataset, images, categories, objects):
 
 
 HUGE = 2**70
+FAR = 10**400
 NUMBERINGS = dict(
     from_zero=lambda i: i - 1,
     negative=lambda i: -i,
@@ -239,12 +240,12 @@ def doubled(kind, **fields):
      'images[1].width must be 1 to 1000000 pixels, but is 1180591620717'),
     (changed(lvis_file(), 'images', 1, width=99.5),
      'images[1].width must be a whole number, but is 99.5; '),
-    (changed(lvis_file(), 'annotations', 3, bbox=[1, 2, 10**400, 4]),
+    (changed(lvis_file(), 'annotations', 3, bbox=[1, 2, FAR, 4]),
      'annotations[3].bbox must be in pixels, but is (1, 2, 1000'),
     (changed(lvis_file(), 'annotations', 3, bbox=[1, 2, -1e300, 4]),
      'annotations[3].bbox must be in pixels, but is (1, 2, -1e+300'),
-    (changed(lvis_file(), 'annotations', 3, area=10**
-             400), 'annotations[3].area must be in pixels, but is 1000'),
+    (changed(lvis_file(), 'annotations', 3,
+             area=FAR), 'annotations[3].area must be in pixels, but is 1000'),
     (changed(lvis_file(), 'annotations', 3, segmentation='x'),
      'annotations[3] (id 4).segmentation must be a list of polygons or an '
      'RLE, but is "x"; export it again'),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mmdet.datasets import CocoDataset
+from mmengine.registry import init_default_scope
 from odd_files import HEIGHT, WIDTH, odd_coco_file
 from user_files import (SIDE, changed, coco_file, lvis_file, square, without,
                         write)
@@ -23,9 +24,14 @@ from eql_mmdet.datasets.format_datasets import COCOFormatDataset
 SEEDS = st.integers(0, 2**32 - 1)
 MANY = settings(max_examples=60, deadline=None, derandomize=True)
 LOAD = [
-    dict(type='mmdet.LoadImageFromFile'),
-    dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
 ]
+
+
+@pytest.fixture(autouse=True)
+def host_scope():
+    init_default_scope('mmdet')
 
 
 @pytest.fixture(scope='module')
