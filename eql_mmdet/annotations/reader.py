@@ -170,9 +170,10 @@ class Annotations:
     def mask_faults(self) -> Dict[int, str]:
         """Object -> what is wrong with what it has as a mask; read once."""
         sizes = [(item.height, item.width) for item in self.images]
-        given = np.flatnonzero(self.mask_kinds != NONE).tolist()
-        faults = ((i, mask_fault(raw, sizes[self.image[i]]))
-                  for i, raw in zip(given, self.masks.scan(given)))
+        given = np.flatnonzero(self.mask_kinds != NONE)
+        faults = ((i, mask_fault(raw, sizes[image]))
+                  for i, image, raw in zip(given.tolist(), self.image[given].
+                                           tolist(), self.masks.scan(given)))
         return {index: fault for index, fault in faults if fault}
 
     def has_mask(self) -> np.ndarray:
