@@ -6,30 +6,47 @@
 #
 # STACK=openmmlab (default) installs mmengine, mmcv and mmdet of OpenMMLab
 # into .venv; STACK=onedl the maintained forks onedl-* into .venv-onedl.
-# A finished step leaves a stamp in the environment and is not repeated; an
-# interrupted one is started again.
+# MMCV=lite (default) takes the operators of eql_mmdet (host/ops.py),
+# MMCV=compiled compiles those of MMCV; TORCH=torch==... takes another torch.
+# A finished step leaves a stamp with its version in the environment and is
+# not repeated; an interrupted one is started again, and one with another
+# version takes its place.
 
 STACK ?= openmmlab
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+MMCV ?= lite
 
 ifeq ($(STACK),openmmlab)
   VENV ?= .venv
-  MMCV = mmcv==2.1.0
+  COMPILED = mmcv==2.1.0
+  LITE = mmcv-lite==2.1.0
 else ifeq ($(STACK),onedl)
   VENV ?= .venv-onedl
-  MMCV = onedl-mmcv==2.3.6
+  COMPILED = onedl-mmcv==2.3.6
+  LITE = onedl-mmcv==2.3.6
 else
   $(error expected STACK=openmmlab or STACK=onedl, but got STACK=$(STACK))
 endif
+ifeq ($(filter lite compiled,$(MMCV)),)
+  $(error expected MMCV=lite or MMCV=compiled, but got MMCV=$(MMCV))
+endif
+
+# Threads of torch that wait would spin, and slow other processes down.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip
+CONSTRAINED = -c constraints/$(STACK).txt
 # Never in isolation: pip would build mmcv without its operators.
-BUILD_MMCV = MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation \
-  -c constraints/$(STACK).txt
+BUILD_MMCV = MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation $(CONSTRAINED)
+# onedl-mmcv is built without its operators, and not taken from pip's cache,
+# where one with them may lie.
+INSTALL_LITE = MMCV_WITH_OPS=0 $(PIP) install --no-cache-dir $(CONSTRAINED)
 HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext'
 STAMPS = $(VENV)/.stamps
+TORCH_STAMP = $(STAMPS)/torch-$(subst =,-,$(subst $() ,,$(TORCH)))
+MMCV_STAMP = $(STAMPS)/mmcv-$(MMCV)-for-$(notdir $(TORCH_STAMP))
 
 .PHONY: demo experiment test lint env clean
 .DELETE_ON_ERROR:
@@ -57,30 +74,38 @@ $(STAMPS)/python:
 	  <= (3, 12))' || { echo "eql_mmdet needs Python 3.10 to 3.12; $(PYTHON)" \
 	  "is another: try make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints/$(STACK).txt pip setuptools wheel ninja psutil
+	$(PIP) install -q -c constraints/$(STACK).txt pip setuptools wheel
 	mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/torch: $(STAMPS)/python
+$(TORCH_STAMP): $(STAMPS)/python
 	@echo "[2/4] $(TORCH)"
-	$(PIP) install -c constraints/$(STACK).txt $(TORCH)
+	rm -f $(STAMPS)/torch* $(STAMPS)/mmcv* $(STAMPS)/project
+	$(PIP) install $(CONSTRAINED) $(TORCH)
 	touch $@
 
-$(STAMPS)/mmcv: $(STAMPS)/torch
-	@echo "[3/4] $(MMCV), compiled here: 10 to 30 minutes on 2 cores, once"
-	$(PIP) install -c constraints/$(STACK).txt -e .[$(STACK)-engine]
-	$(BUILD_MMCV) $(MMCV)
+$(MMCV_STAMP): $(TORCH_STAMP)
+	@echo "[3/4] MMCV ($(STACK), $(MMCV))"
+	rm -f $(STAMPS)/mmcv* $(STAMPS)/project
+	$(PIP) uninstall -q -y mmcv mmcv-lite onedl-mmcv
+	$(PIP) install $(CONSTRAINED) -e .[$(STACK)-engine]
+ifeq ($(MMCV),compiled)
+	@echo "compiled here: 10 to 40 minutes on 2 cores, once"
+	$(PIP) install -q $(CONSTRAINED) wheel ninja psutil
+	$(BUILD_MMCV) $(COMPILED)
 	$(HAS_OPS) || $(BUILD_MMCV) --no-cache-dir --force-reinstall --no-deps \
-	  $(MMCV)
+	  $(COMPILED)
 	$(HAS_OPS)
+else
+	$(INSTALL_LITE) $(LITE)
+endif
 	touch $@
 
-$(STAMPS)/project: $(STAMPS)/mmcv setup.cfg constraints/$(STACK).txt
+$(STAMPS)/project: $(MMCV_STAMP) setup.cfg constraints/$(STACK).txt
 	@echo "[4/4] MMDetection ($(STACK)) and eql_mmdet"
-	$(PIP) install -c constraints/$(STACK).txt -e .[$(STACK)-engine,$(STACK),tests]
-	$(HAS_OPS)
+	$(PIP) install $(CONSTRAINED) -e .[$(STACK)-engine,$(STACK),synthetic,tests]
 	$(BIN)/python -c 'import eql_mmdet; print(eql_mmdet.__version__)'
 	@echo "eql_mmdet is ready in $(VENV)"
 	touch $@
 
 clean:
-	rm -rf $(VENV) work_dirs/demo *.egg-info
+	rm -rf $(VENV) *.egg-info

@@ -1,5 +1,5 @@
 # Softmax cross-entropy, no resampling: the R101 baseline row.
-_base_ = '_base_/mask_rcnn_r50_fpn_lvis_v0.5.py'
+_base_ = 'baseline_r50_fpn_1x_lvis.py'
 
 model = dict(
     backbone=dict(

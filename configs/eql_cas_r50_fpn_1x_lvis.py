@@ -1,14 +1,5 @@
 # Equalization Loss with class-aware sampling: category first, then image.
-_base_ = '_base_/mask_rcnn_r50_fpn_lvis_v0.5.py'
+_base_ = 'eql_r50_fpn_1x_lvis.py'
 
-model = dict(
-    roi_head=dict(
-        bbox_head=dict(
-            type='EQLBBoxHead',
-            loss_cls=dict(
-                _delete_=True,
-                type='EqualizationLoss',
-                frequency_source='lvis_v0.5',
-                frequency_threshold=1.77e-3))))
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='ClassAwareSampler', num_sample_class=1))

@@ -1,30 +1,44 @@
 """Equalization Loss for MMDetection 3.x; importing registers everything."""
-from .host.versions import check_host
+import os
+
+# Read when torch is loaded: its threads then sleep while they wait, and leave
+# the processor to others. Tools import this package before torch.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from .host.versions import check_host  # noqa: E402
 
 check_host()
 
+from .datasets.class_config import complete_config, fill_classes  # noqa: E402
 from .datasets.format_datasets import COCOFormatDataset  # noqa: E402
 from .datasets.format_datasets import LVISFormatDataset  # noqa: E402
 from .datasets.format_datasets import VerifiedLVISV1Dataset  # noqa: E402
 from .datasets.format_datasets import VerifiedLVISV05Dataset  # noqa: E402
+from .datasets.run_check import RunCheckHook  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
+from .evaluation.coco_metric import COCOEvalMetric  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
 from .heads.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
 from .heads.mask_head import LargeVocabMaskHead  # noqa: E402
 from .heads.roi_sampler import VerifiedRandomSampler  # noqa: E402
+from .host.configs import watch_configs  # noqa: E402
 from .host.fixes import apply_fixes  # noqa: E402
+from .host.own_configs import find_own_configs  # noqa: E402
 from .losses.equalization import EqualizationLoss  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()
+find_own_configs()
+watch_configs(fill_classes, complete_config)
 
 __all__ = [
-    'COCOFormatDataset', 'CategoryPressureHook', 'EQLBBoxHead',
-    'EqualizationLoss', 'LVISEvalMetric', 'LVISFormatDataset',
-    'LargeVocabBBoxHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
-    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'COCOEvalMetric', 'COCOFormatDataset', 'RunCheckHook',
+    'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
+    'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
+    'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
+    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
     'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]

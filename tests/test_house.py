@@ -1,5 +1,8 @@
 """Who may import whom: the rooms of the package stay in their order."""
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +19,12 @@ HOST = {'mmcv', 'mmdet', 'mmengine'}
 #: Registers nothing, but stands between the host and what does.
 HOST_SIDE = {
     PACKAGE / name
-    for name in ('datasets/annotated_dataset.py', 'datasets/files.py',
+    for name in ('datasets/annotated_dataset.py', 'datasets/class_config.py',
+                 'datasets/config_parts.py', 'datasets/files.py',
                  'heads/postprocess.py', 'losses/tail_loss.py')
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
+TOOLS = sorted((PACKAGE.parent / 'tools').rglob('*.py'))
 REGISTERED = {p for p in FILES if 'register_module' in p.read_text()}
 
 
@@ -34,6 +39,14 @@ def imported_modules(path):
                 yield '.'.join((*base, node.module))
             else:
                 yield from ('.'.join((*base, a.name)) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def top_level_imports(path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module
 
@@ -91,3 +104,46 @@ def test_rooms_are_flat_and_have_names(path):
     room = room_of(path)
     assert room in (None, *ROOMS, *APART)
     assert len(path.relative_to(PACKAGE).parts) <= 2
+
+
+def needs_operators(module):
+    """Whether a module asks for the operators of MMCV when imported."""
+    free = ('mmdet.registry', 'mmdet.utils')
+    return (module.startswith(('mmdet.', 'mmcv._ext', 'mmcv.ops'))
+            and not module.startswith(free))
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=lambda p: p.stem)
+def test_tools_import_the_package_before_what_needs_operators(path):
+    """The package puts them there where MMCV was not compiled."""
+    modules = [
+        m.split('.')[0] if m.startswith('eql_mmdet') else m
+        for m in top_level_imports(path)
+    ]
+    needing = [i for i, m in enumerate(modules) if needs_operators(m)]
+    if needing:
+        assert 'eql_mmdet' in modules[:needing[0]]
+
+
+@pytest.mark.parametrize('given, found', [(None, 'PASSIVE'),
+                                          ('ACTIVE', 'ACTIVE')])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+        given, found):
+    env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
+    if given:
+        env['OMP_WAIT_POLICY'] = given
+    code = (
+        'import os, sys\n'
+        'class Look:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        '        if name == "torch":\n'
+        '            print(os.environ.get("OMP_WAIT_POLICY"), flush=True)\n'
+        '            os._exit(0)\n'
+        'sys.meta_path.insert(0, Look())\n'
+        'import eql_mmdet\n')
+    done = subprocess.run([sys.executable, '-c', code],
+                          env=env,
+                          stdout=subprocess.PIPE,
+                          text=True,
+                          cwd=PACKAGE.parent)
+    assert done.stdout.strip() == found

@@ -6,6 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from eql_mmdet.evaluation.per_category import write_rows
+from eql_mmdet.host.command_line import one_line_refusals
+from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.runs import check_runs, read_run, run_rows, runs_table
 
 
@@ -26,6 +28,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+@one_line_refusals('collect_ablations')
 def main(argv=None):
     """Read all runs, then print the table and write both files."""
     args = parse_args(argv)
@@ -37,8 +40,8 @@ def main(argv=None):
     rows = run_rows(load_runs(args.work_dirs))
     table = runs_table(rows)
     print(table)
-    files[0].parent.mkdir(parents=True, exist_ok=True)
-    files[0].write_text(table, encoding='utf-8')
+    with whole_file(files[0], encoding='utf-8') as file:
+        file.write(table)
     write_rows(files[1], rows)
     print(f'written to {files[0]} and {files[1]}')
 

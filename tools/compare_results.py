@@ -6,11 +6,13 @@ from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
+from eql_mmdet.annotations.category_counts import class_names
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
 from eql_mmdet.evaluation.per_category import write_rows
 from eql_mmdet.evaluation.predictions import read_predictions
 from eql_mmdet.evaluation.results import compact, merge_results
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.reports.comparison import (compare_results, difference_table,
                                           draw_against_images)
 
@@ -27,6 +29,12 @@ def parse_args(argv=None):
     parser.add_argument(
         '--ann', required=True, help='LVIS annotation file (.json)')
     parser.add_argument(
+        '--classes',
+        metavar='SOURCE',
+        help='where the labels of a .pkl are from, if not from ann: the '
+        'annotation file (.json) or counts (.csv) of the training set, '
+        'lvis_v0.5 or lvis_v1')
+    parser.add_argument(
         '--metric',
         choices=('bbox', 'segm'),
         help='segm by default, if both have masks')
@@ -42,6 +50,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+@one_line_refusals('compare_results')
 def main(argv=None):
     """Print groups and the categories that changed most; write files."""
     args = parse_args(argv)
@@ -51,7 +60,8 @@ def main(argv=None):
                 f'"{path}" is already there; remove it or choose another')
     # A bar in a log file would be one line an image.
     progress = track_iter_progress if sys.stdout.isatty() else list
-    index = load_index(args.ann)
+    classes = args.classes and class_names(args.classes)
+    index = load_index(args.ann, classes)
     raw = [read_predictions(path, index) for path in (args.a, args.b)]
     masks = all(any(r.masks is not None for r in run) for run in raw)
     metric = args.metric or ('segm' if masks else 'bbox')
@@ -83,9 +93,6 @@ def show(args, found):
 
 def write(args, found):
     """Write the files that were asked for."""
-    for path in (args.csv, args.picture):
-        if path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
     if args.csv:
         write_rows(args.csv, found.categories)
         print(f'all categories are in {args.csv}')

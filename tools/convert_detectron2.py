@@ -3,10 +3,13 @@
 import argparse
 from typing import Any, Optional, Sequence
 
-from eql_mmdet.checkpoints.detectron2 import to_detectron2, to_mmdet
+from eql_mmdet.checkpoints.class_names import read_names
+from eql_mmdet.checkpoints.detectron2 import (Conversion, to_detectron2,
+                                              to_mmdet)
 from eql_mmdet.checkpoints.detectron2_file import (check_target,
                                                    write_checkpoint)
-from eql_mmdet.host.fixes import load_local_checkpoint
+from eql_mmdet.host.checkpoints import load_local_checkpoint
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.safe_pickle import read_pickle
 
 
@@ -22,6 +25,11 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         '--reverse',
         action='store_true',
         help='IN is a .pth of mmdet, OUT a .pth or .pkl for detectron2')
+    parser.add_argument(
+        '--classes',
+        metavar='ANN',
+        help='class names: an annotation file (.json), a counts file (.csv), '
+        'lvis_v0.5 or lvis_v1; by default told from their number')
     return parser.parse_args(argv)
 
 
@@ -32,17 +40,25 @@ def read(path: str) -> Any:
     return load_local_checkpoint(path, map_location='cpu')
 
 
+def convert(args: argparse.Namespace) -> Conversion:
+    """Read and convert a file, with class names on the way to mmdet."""
+    if args.reverse and args.classes:
+        raise ValueError('--classes is for the way to mmdet: detectron2 keeps '
+                         'no class names in its checkpoints; leave it out')
+    if args.reverse:
+        return to_detectron2(read(args.source))
+    classes = read_names(args.classes) if args.classes else None
+    return to_mmdet(read(args.source), classes)
+
+
+@one_line_refusals('convert_detectron2')
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Convert the file and say what went where."""
     args = parse_args(argv)
     suffixes = ('.pth', '.pkl') if args.reverse else ('.pth', )
-    convert = to_detectron2 if args.reverse else to_mmdet
-    try:
-        check_target(args.target, suffixes)
-        done = convert(read(args.source))
-        write_checkpoint(args.target, done.checkpoint)
-    except (OSError, TypeError, ValueError) as error:
-        raise SystemExit(f'convert_detectron2: {error}') from error
+    check_target(args.target, suffixes)
+    done = convert(args)
+    write_checkpoint(args.target, done.checkpoint)
     for old, new, shape in done.moved:
         print(f'{old} -> {new} {shape}')
     print(f'{args.target}: {len(done.moved)} tensors converted, none left')

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
 from eql_mmdet.annotations.category_counts import load_counts
+from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.pictures import (Panel, draw_contact_sheet,
                                         draw_frequency, metric_table)
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
@@ -51,7 +52,8 @@ def main(argv=None):
     runner = Runner.from_cfg(cfg)
     runner.train()
     table = metric_table(runner.test())
-    (out / 'table.md').write_text(table)
+    with whole_file(out / 'table.md') as file:
+        file.write(table)
     draw_tail(runner.model.roi_head.bbox_head.loss_cls, out / 'frequency.png')
     draw_contact_sheet(make_panels(runner), out / 'predictions.png')
     report(out, table, time.perf_counter() - start)
@@ -60,14 +62,15 @@ def main(argv=None):
 def draw_tail(loss, path):
     """Draw the images of every category and which ones EQL protects."""
     counts = load_counts(loss.source)
-    draw_frequency(counts.image_count, loss.tail_mask.numpy(),
-                   loss.frequency_threshold, counts.num_images, path)
+    draw_frequency(counts.image_count,
+                   loss.tail_mask.cpu().numpy(), loss.frequency_threshold,
+                   counts.num_images, path)
 
 
 def make_panels(runner):
     """Compare ground truth and predictions of a few validation images."""
     dataset = runner.test_dataloader.dataset
-    tail = runner.model.roi_head.bbox_head.loss_cls.tail_mask
+    tail = runner.model.roi_head.bbox_head.loss_cls.tail_mask.cpu()
     labels = [dataset.get_cat_ids(i) for i in range(len(dataset))]
     legible = [
         i for i, found in enumerate(labels) if 0 < len(found) <= MOST_OBJECTS

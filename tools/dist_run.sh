@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Used by dist_train.sh and dist_test.sh: dist_run.sh TOOL PROCESSES ARGS...
 set -euo pipefail
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 tools=$(cd "$(dirname "$0")" && pwd)
 python=python
 # Outside an activated environment, the one that "make" builds will do.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.utils import track_iter_progress
 
+from eql_mmdet.annotations.category_counts import class_names
 from eql_mmdet.annotations.lvis_index import load_index
 from eql_mmdet.evaluation import protocol
 from eql_mmdet.evaluation.engines import ENGINES
@@ -15,6 +16,8 @@ from eql_mmdet.evaluation.per_category import (category_rows, group_table,
                                                write_rows)
 from eql_mmdet.evaluation.predictions import read_predictions
 from eql_mmdet.evaluation.results import compact, merge_results
+from eql_mmdet.host.command_line import one_line_refusals
+from eql_mmdet.host.files import whole_file
 
 
 def parse_args(argv=None):
@@ -25,6 +28,12 @@ def parse_args(argv=None):
         help='.pkl of "tools/test.py --out", or .json in the COCO result '
         'format')
     parser.add_argument('ann', help='LVIS annotation file (.json)')
+    parser.add_argument(
+        '--classes',
+        metavar='SOURCE',
+        help='where the labels of a .pkl are from, if not from ann: the '
+        'annotation file (.json) or counts (.csv) of the training set, '
+        'lvis_v0.5 or lvis_v1')
     parser.add_argument(
         '--metric',
         nargs='+',
@@ -43,6 +52,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+@one_line_refusals('eval_results')
 def main(argv=None):
     """Print the metrics and the groups; write files if asked."""
     args = parse_args(argv)
@@ -53,7 +63,8 @@ def main(argv=None):
     if args.per_category and args.metric == ['proposal']:
         raise ValueError('--per-category needs a metric with categories, '
                          'but got only "proposal"')
-    index = load_index(args.ann)
+    classes = args.classes and class_names(args.classes)
+    index = load_index(args.ann, classes)
     metrics, results = load_results(args, index)
     with_masks = protocol.compares_masks(metrics, results, index)
     engine = ENGINES[args.engine](ground_truth(index, with_masks), log=print)
@@ -90,11 +101,9 @@ def write(args, values, rows, has_curves):
     """Print the groups and write what was asked for."""
     if has_curves:
         print(group_table(rows))
-    for path in (args.out, args.per_category):
-        if path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
     if args.out:
-        Path(args.out).write_text(json.dumps(values, indent=2) + '\n')
+        with whole_file(args.out) as file:
+            file.write(json.dumps(values, indent=2) + '\n')
         print(f'fractions are in {args.out}')
     if args.per_category:
         write_rows(args.per_category, rows)

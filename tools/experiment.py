@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.long_tail_report import (Categories, draw_ap_by_count,
                                                 draw_pressure, pressure_table)
 from eql_mmdet.reports.pressure import Pressure
@@ -144,7 +145,8 @@ def report(args, out):
             name: [log_dirs(work_dir)[-1] for work_dir in found]
             for name, found in work_dirs.items()
         }, out)
-    (out / 'results.md').write_text(table, encoding='utf-8')
+    with whole_file(out / 'results.md', encoding='utf-8') as file:
+        file.write(table)
     print(table)
 
 

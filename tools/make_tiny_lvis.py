@@ -4,6 +4,7 @@ import argparse
 import time
 from typing import Optional, Sequence
 
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 
@@ -25,20 +26,18 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@one_line_refusals('make_tiny_lvis')
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write the set and say what is in it."""
     args = parse_args(argv)
     start = time.perf_counter()
-    try:
-        made = make_tiny_lvis(
-            args.out,
-            num_categories=args.categories,
-            num_train=args.train,
-            num_val=args.val,
-            image_size=args.size,
-            seed=args.seed)
-    except (FileExistsError, ValueError) as error:
-        raise SystemExit(f'make_tiny_lvis: {error}') from error
+    made = make_tiny_lvis(
+        args.out,
+        num_categories=args.categories,
+        num_train=args.train,
+        num_val=args.val,
+        image_size=args.size,
+        seed=args.seed)
     rare, common, frequent = made.categories.values()
     print(f'{args.out}: {rare} rare, {common} common and {frequent} frequent '
           'categories')

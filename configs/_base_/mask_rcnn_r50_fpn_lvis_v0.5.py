@@ -62,14 +62,15 @@ test_pipeline = [
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,
-        type='LVISV05Dataset',
+        type='LVISFormatDataset',
         data_root='data/lvis_v0.5/',
         ann_file='annotations/lvis_v0.5_train.json',
         data_prefix=dict(img='train2017/'),
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=train_pipeline,
         backend_args=None))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(
+    dataset=dict(type='LVISFormatDataset', pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(
     _delete_=True,

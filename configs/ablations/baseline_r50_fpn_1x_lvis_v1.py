@@ -12,13 +12,15 @@ train_dataloader = dict(
     # The base wraps the data in ClassBalancedDataset.
     dataset=dict(
         _delete_=True,
-        type='LVISV1Dataset',
+        type='LVISFormatDataset',
         data_root='data/lvis_v1/',
         ann_file='annotations/lvis_v1_train.json',
         data_prefix=dict(img=''),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline={{_base_.train_pipeline}},
         backend_args=None))
+val_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
+test_dataloader = val_dataloader
 val_evaluator = dict(
     _delete_=True,
     type='LVISEvalMetric',

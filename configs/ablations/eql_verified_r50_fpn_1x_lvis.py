@@ -6,9 +6,7 @@ model = dict(
     roi_head=dict(bbox_head=dict(loss_cls=dict(keep_verified=True))),
     train_cfg=dict(rcnn=dict(sampler=dict(type='VerifiedRandomSampler'))))
 train_dataloader = dict(
-    dataset=dict(
-        type='VerifiedLVISV05Dataset',
-        pipeline=[
-            *_base_.train_dataloader.dataset.pipeline[:-1],
-            dict(type='PackVerifiedInputs')
-        ]))
+    dataset=dict(pipeline=[
+        *_base_.train_dataloader.dataset.pipeline[:-1],
+        dict(type='PackVerifiedInputs')
+    ]))

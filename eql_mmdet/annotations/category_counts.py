@@ -6,7 +6,9 @@ from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .reader import Annotations, check_names, read_annotations
+from .findings import Finding
+from .names import canonical, check_names
+from .reader import Annotations, read_annotations
 from .training import check_left, trained_pairs, training_view
 
 #: Tables that ship with the package: LVIS training splits.
@@ -34,6 +36,7 @@ class CategoryCounts:
         groups: K letters, ``'r'``, ``'c'`` or ``'f'``.
         image_count: (K,) int64, images that contain the category.
         instance_count: (K,) int64, annotated instances.
+        findings: What of an annotation file does not count, and why.
     """
     source: str
     num_images: int
@@ -42,6 +45,7 @@ class CategoryCounts:
     groups: Tuple[str, ...]
     image_count: np.ndarray
     instance_count: np.ndarray
+    findings: Tuple[Finding, ...] = ()
 
 
 def frequency_group(image_count: int) -> str:
@@ -95,7 +99,8 @@ def count_annotations(
             for category, n in zip(chosen, images)),
         image_count=images,
         instance_count=np.bincount(
-            view.labels[view.is_trained], minlength=size).astype(np.int64))
+            view.labels[view.is_trained], minlength=size).astype(np.int64),
+        findings=(*annotations.findings, *view.findings))
 
 
 def choose_counts(counts: CategoryCounts,
@@ -115,7 +120,8 @@ def choose_counts(counts: CategoryCounts,
     if classes is None or tuple(classes) == counts.names:
         return counts
     row = {name: k for k, name in enumerate(counts.names)}
-    unknown = [name for name in check_names(classes) if name not in row]
+    classes = canonical(check_names(classes))
+    unknown = [name for name in classes if name not in row]
     if unknown:
         raise ValueError(
             f'"{unknown[0]}" is not among the {len(row)} categories of '
@@ -144,6 +150,24 @@ def is_there(source: Union[str, Path]) -> bool:
     path = Path(str(source))
     return (str(source) in PACKAGED_TABLES
             or path.suffix not in ('.csv', '.json') or path.exists())
+
+
+def class_names(source: Union[str, Path]) -> Tuple[str, ...]:
+    """List the categories of a table or an annotation file in its order.
+
+    Args:
+        source: As for :func:`load_counts`; an annotation file may be of a
+            test set.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: If the source cannot be read.
+    """
+    if str(source).endswith('.json'):
+        return read_annotations(str(source)).names
+    return load_counts(source).names
 
 
 def load_counts(source: Union[str, Path],

@@ -1,5 +1,5 @@
 """What is odd about data: said before training, with a place and a mend."""
-from typing import List, NamedTuple
+from typing import Iterable, List, NamedTuple
 
 
 class Finding(NamedTuple):
@@ -18,14 +18,14 @@ class Finding(NamedTuple):
         return f'{self.what} (first: {self.where}); {self.mend}'
 
 
-def list_findings(path: str, findings: List[Finding]) -> str:
-    """Put findings into one text for the log.
+def list_findings(path: str, findings: Iterable[Finding]) -> List[str]:
+    """Put findings into words for the log.
 
     Args:
         path: The file.
-        findings: At least one.
+        findings: What is odd about it.
 
     Returns:
         A line each.
     """
-    return '\n'.join(f'{path}: {finding}' for finding in findings)
+    return [f'{path}: {finding}' for finding in findings]

@@ -7,8 +7,12 @@ import msgspec
 import numpy as np
 import pycocotools.mask as mask_utils
 
+from .run_lengths import rle_pixels
+
 #: What a ``segmentation`` is: nothing, polygons, run lengths.
 NONE, POLYGONS, RLE = range(3)
+#: Nothing that a mask can be.
+OTHER = -1
 _FIRST = {b'': NONE, b'n': NONE, b'[': POLYGONS, b'{': RLE}
 _NUMBERS = b'0123456789+-.eE \t\r\n'
 #: Numbers that make a polygon of three points.
@@ -146,6 +150,29 @@ def mask_kind(raw: Any) -> Optional[int]:
     return NONE if kind == POLYGONS and raw[1:2] == b']' else kind
 
 
+def mask_kinds(data: Any, starts: np.ndarray,
+               lengths: np.ndarray) -> np.ndarray:
+    """Tell what masks are, as ``mask_kind`` does for one.
+
+    Args:
+        data: The bytes that hold them.
+        starts: (M,) int64, first byte of each.
+        lengths: (M,) int64 bytes of each.
+
+    Returns:
+        (M,) int8 ``NONE``, ``POLYGONS``, ``RLE`` or ``OTHER``.
+    """
+    table = np.full(256, OTHER, np.int8)
+    for first, kind in _FIRST.items():
+        table[list(first)] = kind
+    code = np.frombuffer(data, np.uint8)
+    kinds = table[code[starts]]
+    second = code[np.minimum(starts + 1, len(code) - 1)]
+    kinds[(kinds == POLYGONS) & (second == ord(']'))] = NONE
+    kinds[lengths == 0] = NONE
+    return kinds
+
+
 def mask_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
     """Find what is wrong with a mask, without building its numbers.
 
@@ -165,10 +192,10 @@ def mask_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
 
 
 def _polygon_fault(raw: bytes) -> Optional[str]:
-    marks = raw.translate(None, _NUMBERS)
-    commas = len(marks) - 4
-    if marks[:2] == b'[[' and marks[2:] == b',' * commas + b']]':
-        numbers = [commas + 1]  # one polygon, the usual case
+    shape = raw.translate(None, _NUMBERS)
+    if shape[:2] == b'[[' and shape.count(b'[') == 2 and shape == (
+            b'[[%b]]' % (b',' * (len(shape) - 4))):
+        numbers = [len(shape) - 3]  # one polygon, the usual case
     else:
         try:
             numbers = [len(part) for part in _POLYGON_DECODER.decode(raw)]
@@ -249,61 +276,3 @@ def to_rle(mask: Union[list, dict], size: Tuple[int, int]) -> dict:
 def usable_polygons(polygons: List[list]) -> List[list]:
     """Leave out what the host leaves out: less than three points."""
     return [p for p in polygons if len(p) >= _TRIANGLE and len(p) % 2 == 0]
-
-
-def rle_pixels(counts: Sequence[bytes]) -> np.ndarray:
-    """Count the pixels that compressed RLEs describe, zeros and ones.
-
-    ``pycocotools`` reads a damaged RLE without complaint, leaving part of
-    the mask undefined. A whole one describes height x width pixels.
-
-    Args:
-        counts: n compressed counts.
-
-    Returns:
-        (n,) pixels; -1 where the bytes cannot be RLE.
-    """
-    lengths = np.array([len(rle) for rle in counts], dtype=np.int64)
-    code = np.frombuffer(b''.join(counts), dtype=np.uint8).astype(np.int64)
-    owner = np.repeat(np.arange(len(counts)), lengths)
-    code = code - 48
-    # Six bits a byte: five of the number, lowest first, and "goes on".
-    ends = (code & 32) == 0
-    first = np.ones(len(code), dtype=bool)
-    first[1:] = ends[:-1]
-    start = np.maximum.accumulate(np.where(first, np.arange(len(code)), 0))
-    shift = 5 * (np.arange(len(code)) - start)
-    value = (code & 31) << np.minimum(shift, 55)
-    value -= np.where(ends & (code & 16 > 0), 32 << np.minimum(shift, 55), 0)
-    number = np.cumsum(first) - 1
-    numbers = np.bincount(number, value, number.max(initial=-1) + 1)
-    return _sum_counts(numbers, owner[first], len(counts),
-                       _bad_bytes(code, ends, owner, lengths))
-
-
-def _bad_bytes(code: np.ndarray, ends: np.ndarray, owner: np.ndarray,
-               lengths: np.ndarray) -> np.ndarray:
-    bad = np.zeros(len(lengths), dtype=bool)
-    bad[owner[(code < 0) | (code > 63)]] = True
-    last = np.cumsum(lengths) - 1
-    bad |= (lengths == 0)
-    bad[lengths > 0] |= ~ends[last[lengths > 0]]
-    return bad
-
-
-def _sum_counts(numbers: np.ndarray, owner: np.ndarray, total: int,
-                bad: np.ndarray) -> np.ndarray:
-    """Sum counts that are stored, from the fourth on, as differences."""
-    size = np.bincount(owner, minlength=total)
-    begin = (np.cumsum(size) - size)[owner]
-    position = np.arange(len(numbers)) - begin
-    counts = np.where(position == 0, numbers, 0)
-    for parity in (0, 1):  # each differs from the second one before it
-        mine = (position % 2 == parity) & (position > 0)
-        sums = np.cumsum(np.where(mine, numbers, 0))
-        before = np.concatenate([[0], sums])[begin]
-        counts[mine] = (sums - before)[mine]
-    pixels = np.bincount(owner, counts, total).astype(np.int64)
-    bad[owner[counts < 0]] = True
-    pixels[bad] = -1
-    return pixels

@@ -9,7 +9,6 @@ from typing import Any, List, Optional, Tuple, Union
 
 import msgspec
 
-Number = Union[int, float]
 #: Whole numbers; some tools write ``3.0``.
 Whole = Union[int, float]
 Flag = Union[bool, int, float, None]
@@ -43,22 +42,27 @@ class ObjectRecord(msgspec.Struct, gc=False):
     """An annotation, as the file has it."""
     image_id: Whole
     category_id: Whole
-    bbox: Tuple[Number, Number, Number, Number]
+    bbox: Tuple[float, float, float, float]
     id: Optional[Whole] = None
-    area: Optional[Number] = None
+    area: Optional[float] = None
     iscrowd: Flag = None
     ignore: Flag = None
     segmentation: msgspec.Raw = msgspec.Raw()
 
 
 class FileRecord(msgspec.Struct):
-    """The whole file; without annotations it is a test set."""
+    """The whole file; without annotations it is a test set.
+
+    These stay JSON text, since half a million records at once would need
+    more memory than the file.
+    """
     images: List[ImageRecord]
     categories: List[CategoryRecord]
-    annotations: Optional[List[ObjectRecord]] = None
+    annotations: Optional[List[msgspec.Raw]] = None
 
 
 _DECODER = msgspec.json.Decoder(FileRecord)
+_OBJECT_DECODER = msgspec.json.Decoder(ObjectRecord)
 
 
 def decode(data: bytes, name: str) -> Tuple[FileRecord, bytes]:
@@ -114,10 +118,41 @@ def _finite(text: str) -> Optional[float]:
     return number if math.isfinite(number) else None
 
 
-def _explain(error: Exception, data: bytes, name: str) -> str:
+def decode_objects(raws: List[msgspec.Raw], first: int,
+                   name: str) -> List[ObjectRecord]:
+    """Decode some of the annotations of a file.
+
+    Args:
+        raws: JSON text of each.
+        first: Number of the first of them in the file.
+        name: Of the file, for messages.
+
+    Returns:
+        The records.
+
+    Raises:
+        ValueError: As for :func:`decode`.
+    """
+    items = []
+    try:
+        for raw in raws:
+            items.append(_OBJECT_DECODER.decode(raw))
+    except msgspec.ValidationError as error:
+        number = len(items)
+        raise ValueError(
+            _explain(error, bytes(raws[number]), name,
+                     f'annotations[{first + number}]')) from error
+    return items
+
+
+def _explain(error: Exception,
+             data: bytes,
+             name: str,
+             parent: str = '') -> str:
     """Turn ``Expected `int`, got `str` - at `$.images[3].id``` into words."""
     match = _PLACE.match(str(error))
-    what, where = match['what'], match['where'] or ''
+    what, inner = match['what'], match['where'] or ''
+    where = '.'.join(filter(None, (parent, inner)))
     missing = re.search(r'missing required field `(.*)`', what)
     if missing:
         place = '.'.join(filter(None, (where, missing[1])))
@@ -127,7 +162,7 @@ def _explain(error: Exception, data: bytes, name: str) -> str:
     if wanted:
         expected = _wanted(wanted[1], where) + wanted[2]
     place = where or 'the file'
-    return f'{name}: {place} must be {expected}{_found(data, where)}; ' \
+    return f'{name}: {place} must be {expected}{_found(data, inner)}; ' \
            f'{_mend(where)}'
 
 

@@ -54,8 +54,9 @@ def training_view(annotations: Annotations,
     for reason, hit in lost.items():
         if reason not in (_CROWD, _MASKLESS):
             is_kept &= ~hit
-    findings += _beyond(annotations, left)
-    findings += _empty_categories(annotations, label_map, lost, chosen, left)
+    if left.any():  # else there is one thing to say, not one a category
+        findings += _empty_categories(annotations, label_map, lost, chosen,
+                                      left)
     return TrainingView(labels, is_kept, left, findings)
 
 
@@ -63,6 +64,7 @@ _IGNORED = 'marked "ignore"'
 _OUTSIDE = 'outside their image'
 _FLAT = 'without area ("area" is 0 or less)'
 _SMALL = 'smaller than 1 pixel'
+_EMPTY = 'without width or height'
 _CROWD = 'marked iscrowd=1'
 _MASKLESS = 'without a mask'
 _MENDS = {
@@ -70,6 +72,7 @@ _MENDS = {
     _OUTSIDE: 'check that "bbox" is x, y, width, height in pixels',
     _FLAT: 'write the area in pixels, or leave "area" out',
     _SMALL: 'check that "bbox" is in pixels, not a fraction of the image',
+    _EMPTY: 'check that "bbox" is x, y, width, height in pixels',
     _CROWD: 'set iscrowd=0 for single objects, such as brush masks',
     _MASKLESS: 'draw them, or train a detector without masks',
 }
@@ -94,32 +97,17 @@ def _reasons(annotations: Annotations,
     return reasons
 
 
-def _loss(annotations: Annotations, reason: str, hit: np.ndarray,
-          chosen: np.ndarray) -> Finding:
+def _loss(annotations: Annotations,
+          reason: str,
+          hit: np.ndarray,
+          chosen: np.ndarray,
+          then: str = 'will not be trained') -> Finding:
     number = int(hit.sum())
     index = int(np.argmax(hit))
     box = annotations.boxes[index].tolist()
     return Finding(
-        f'{number} of {int(chosen.sum())} annotations are {reason} and will '
-        f'not be trained', f'{annotations.place(index)}, bbox {box}',
-        _MENDS[reason])
-
-
-def _beyond(annotations: Annotations, left: np.ndarray) -> List[Finding]:
-    """Find boxes that the host trains as they are, larger than the image."""
-    x, y, w, h = annotations.boxes.T
-    height, width = annotations.sizes[annotations.image].T
-    hit = left & ((x < -1) | (y < -1) | (x + w > width + 1) |
-                  (y + h > height + 1))
-    if not hit.any():
-        return []
-    index = int(np.argmax(hit))
-    return [
-        Finding(
-            f'{hit.sum()} of {left.sum()} annotations reach more than a pixel '
-            f'out of their image', f'{annotations.place(index)}, bbox '
-            f'{annotations.boxes[index].tolist()}', _MENDS[_OUTSIDE])
-    ]
+        f'{number} of {int(chosen.sum())} annotations are {reason} and '
+        f'{then}', f'{annotations.place(index)}, bbox {box}', _MENDS[reason])
 
 
 def _empty_categories(annotations: Annotations, label_map: np.ndarray,
@@ -156,6 +144,35 @@ def _emptied(annotations: Annotations, category: int,
         f'{share} annotations of "{annotations.names[category]}" are {reason}'
         f', and the host trains on none of them',
         annotations.place(int(np.argmax(own))), _MENDS[reason])
+
+
+def evaluation_findings(annotations: Annotations) -> List[Finding]:
+    """List ground truth that no detection can be right about.
+
+    Args:
+        annotations: The file of a set that is tested.
+
+    Returns:
+        Objects outside their image, or without width, height or area.
+    """
+    if not len(annotations.boxes) and not annotations.is_test_set:
+        return [
+            Finding('there is nothing to find in any image',
+                    '"annotations" is empty',
+                    'check that this is the file of the right set')
+        ]
+    _, _, w, h = annotations.boxes.T
+    everything = np.ones(len(w), bool)
+    reasons = _reasons(annotations, False)
+    hits = {
+        _OUTSIDE: reasons[_OUTSIDE] & (w > 0) & (h > 0),
+        _EMPTY: (w <= 0) | (h <= 0),
+        _FLAT: reasons[_FLAT],
+    }
+    return [
+        _loss(annotations, reason, hit, everything, 'cannot be found')
+        for reason, hit in hits.items() if hit.any()
+    ]
 
 
 def check_left(annotations: Annotations, view: TrainingView) -> None:

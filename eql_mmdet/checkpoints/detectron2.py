@@ -1,9 +1,11 @@
 """Mask R-CNN checkpoints of detectron2, for mmdet, and back."""
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import (Any, Dict, List, Mapping, NamedTuple, Optional, Sequence,
+                    Tuple)
 
 import torch
 from torch import Tensor
 
+from .class_names import choose_names
 from .detectron2_checks import (ANCHORS, check_anchors, check_names,
                                 check_tensor, count_categories)
 from .detectron2_layout import (COUNTER, Entry, list_counters, list_entries,
@@ -28,7 +30,8 @@ class Conversion(NamedTuple):
     notes: List[str]
 
 
-def to_mmdet(checkpoint: Mapping[str, Any]) -> Conversion:
+def to_mmdet(checkpoint: Mapping[str, Any],
+             classes: Optional[Sequence[str]] = None) -> Conversion:
     """Convert what detectron2 saved.
 
     Args:
@@ -36,16 +39,20 @@ def to_mmdet(checkpoint: Mapping[str, Any]) -> Conversion:
             alone: those of ``GeneralizedRCNN`` with ResNet-50 or -101, FPN
             and ``StandardROIHeads``, or ``EQLROIHeads`` of the authors'
             release; batch norm frozen or not.
+        classes: Names of the categories by their ids. By default those of
+            LVIS or COCO if the number of categories is theirs.
 
     Returns:
         A checkpoint with ``'state_dict'``, whose tensors are those that came
-        in. Constants of detectron2's config wait in ``'meta'`` for the way
+        in. ``'meta'`` has the class names where they are known, as
+        ``'dataset_meta'``, and constants of detectron2's config for the way
         back.
 
     Raises:
         TypeError: If a value is not a tensor or array of floating point.
-        ValueError: If tensors are missing, unknown or of a wrong shape, or
-            the anchors are not those of the configs.
+        ValueError: If tensors are missing, unknown or of a wrong shape, the
+            anchors are not those of the configs, or there are not as many
+            names as categories.
     """
     model, rest = _unwrap(checkpoint)
     constants = {name: model.pop(name) for name in CONSTANTS if name in model}
@@ -57,7 +64,9 @@ def to_mmdet(checkpoint: Mapping[str, Any]) -> Conversion:
         entry.detectron2: entry
         for entry in list_entries(depth) + counters * counted
     }
-    notes = _check_model(model, names, depth, 'detectron2')
+    widths = _check_model(model, names, 'detectron2')
+    named = choose_names(count_categories(widths), classes)
+    notes = _describe_model(widths, depth) + [named.note]
     state = {entry.mmdet: model[name] for name, entry in names.items()}
     if not counted:
         notes += _add_counters(state, counters)
@@ -67,6 +76,8 @@ def to_mmdet(checkpoint: Mapping[str, Any]) -> Conversion:
     moved = [(e.detectron2, e.mmdet, tuple(model[e.detectron2].shape))
              for e in names.values()]
     meta = dict(detectron2=dict(constants=constants))
+    if named.names is not None:
+        meta['dataset_meta'] = dict(classes=named.names)
     return Conversion(dict(meta=meta, state_dict=state), moved, notes)
 
 
@@ -89,7 +100,8 @@ def to_detectron2(checkpoint: Mapping[str, Any]) -> Conversion:
     depth = 101 if any('.layer3.6.' in name for name in state) else 50
     counters = {entry.mmdet: entry for entry in list_counters(depth)}
     names = {entry.mmdet: entry for entry in list_entries(depth)}
-    notes = _check_model(state, {**names, **counters}, depth, 'mmdet')
+    widths = _check_model(state, {**names, **counters}, 'mmdet')
+    notes = _describe_model(widths, depth)
     if any(state[name] for name in counters):
         names.update(counters)
     else:
@@ -99,9 +111,7 @@ def to_detectron2(checkpoint: Mapping[str, Any]) -> Conversion:
     constants = _constants(rest)
     model.update(constants)
     notes += _list_names('put back from "meta"', constants)
-    if set(rest.get('meta') or {}) == {'detectron2'}:
-        del rest['meta']
-    notes += _list_names('left out', rest)
+    notes += _list_names('left out', _left_out(rest))
     moved = [(e.mmdet, e.detectron2, tuple(state[e.mmdet].shape))
              for e in names.values()]
     return Conversion(dict(model=model), moved, notes)
@@ -126,6 +136,15 @@ def _constants(rest: Mapping[str, Any]) -> Dict[str, Tensor]:
     return {k: v for k, v in constants.items() if k in CONSTANTS}
 
 
+def _left_out(rest: Mapping[str, Any]) -> List[str]:
+    """Name what a checkpoint of detectron2 has no place for."""
+    meta = set(rest.get('meta') or {})
+    if meta - {'detectron2', 'dataset_meta'}:
+        return list(rest)
+    return [key for key in rest if key != 'meta'
+            ] + ['class names'] * ('dataset_meta' in meta)
+
+
 def _unwrap(checkpoint: Any) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
     """Part the tensors of a checkpoint from all else in it."""
     if not isinstance(checkpoint, Mapping):
@@ -144,16 +163,20 @@ def _unwrap(checkpoint: Any) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
 
 
 def _check_model(state: Mapping[str, Tensor], names: Mapping[str, Entry],
-                 depth: int, side: str) -> List[str]:
-    """Hold names and shapes to those of the model; say which model it is."""
+                 side: str) -> Dict[str, int]:
+    """Hold names and shapes to those of the model; measure its widths."""
     check_names(state, names, side)
-    widths = measure_widths({
+    return measure_widths({
         k: tuple(v.shape)
         for k, v in state.items()
     }, {
         k: v.shape
         for k, v in names.items()
     })
+
+
+def _describe_model(widths: Mapping[str, int], depth: int) -> List[str]:
+    """Say which model it is."""
     categories = [
         f'{k} categories and {"no " if k == widths["scores"] else ""}'
         f'background ({"sigmoid" if k == widths["scores"] else "softmax"})'

@@ -5,6 +5,8 @@ from typing import Any, Mapping, Sequence
 
 import torch
 
+from ..host.files import whole_file
+
 
 def check_target(path: str, suffixes: Sequence[str]) -> None:
     """Refuse to write where something is, or what cannot be written.
@@ -39,17 +41,10 @@ def write_checkpoint(path: str, checkpoint: Mapping[str, Any]) -> None:
         ValueError: If the path ends otherwise.
     """
     check_target(path, ('.pth', '.pkl'))
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    with open(path, 'xb') as file:
-        try:
-            if path.endswith('.pth'):
-                torch.save(dict(checkpoint), file)
-            else:
-                arrays = {k: v.numpy() for k, v in checkpoint['model'].items()}
-                pickle.dump(
-                    dict(model=arrays, __author__='eql_mmdet'),
-                    file,
-                    protocol=4)
-        except BaseException:
-            os.unlink(path)
-            raise
+    with whole_file(path, 'wb', replace=False) as file:
+        if path.endswith('.pth'):
+            torch.save(dict(checkpoint), file)
+        else:
+            arrays = {k: v.numpy() for k, v in checkpoint['model'].items()}
+            pickle.dump(
+                dict(model=arrays, __author__='eql_mmdet'), file, protocol=4)

@@ -6,11 +6,11 @@ from typing import Any, Iterable, List, Optional, Sequence, Union
 import numpy as np
 from mmdet.datasets import BaseDetDataset
 from mmengine.dataset import force_full_init
-from mmengine.logging import print_log
 
 from ..annotations.findings import list_findings
 from ..annotations.masks import NONE, RLE
 from ..annotations.training import check_left, training_view
+from ..host.logs import warn_each
 from .files import load_annotations, missing_files
 
 
@@ -66,13 +66,6 @@ class AnnotatedDataset(BaseDetDataset):
     #: Nothing is pickled: workers share the columns as they are.
     serialize_data = property(lambda self: False, lambda self, value: None)
 
-    @property
-    def metainfo(self) -> dict:
-        """Classes and more; a lazy data set is read for the classes."""
-        if self._metainfo.get('classes') is None:
-            self.full_init()
-        return super().metainfo
-
     def load_data_list(self) -> Records:
         """Read the annotation file and take the classes from it.
 
@@ -118,7 +111,6 @@ class AnnotatedDataset(BaseDetDataset):
             self._check_training()
             if self.filter_cfg is not None:
                 records = records.take(self._passes_filter())
-                self._check_filtered(records.positions)
         self._check_files(records.positions)
         return records
 
@@ -131,15 +123,6 @@ class AnnotatedDataset(BaseDetDataset):
             kept &= np.bincount(chosen, minlength=len(kept)) > 0
         return kept
 
-    def _check_filtered(self, positions: np.ndarray) -> None:
-        left = np.isin(self.annotations.image, positions)
-        if not self._view.is_trained[left].any():
-            raise ValueError(
-                f'{self.annotations.path}: no image with an object to train '
-                f'on is left by filter_cfg={dict(self.filter_cfg)} '
-                f'({len(positions)} of {self.annotations.count} images '
-                f'pass it); lower min_size')
-
     def _check_training(self) -> None:
         annotations, view = self.annotations, self._view
         if annotations.is_test_set:
@@ -148,11 +131,7 @@ class AnnotatedDataset(BaseDetDataset):
                              f'give the file of the training set')
         check_left(annotations, view)
         findings = annotations.findings + view.findings
-        if findings:
-            print_log(
-                list_findings(annotations.path, findings),
-                logger='current',
-                level=30)
+        warn_each(list_findings(annotations.path, findings))
         if self._load_options('with_mask'):
             self._check_polygons()
 
@@ -177,7 +156,6 @@ class AnnotatedDataset(BaseDetDataset):
 
     def _check_files(self, positions: np.ndarray) -> None:
         """Look for the images, if they will be read from the disk."""
-        names = [self._file_name(i) for i in positions.tolist()]
         first = next(iter(self.pipeline.transforms), None)
         if (type(first).__name__ != 'LoadImageFromFile'
                 or getattr(first, 'backend_args', None) is not None):
@@ -185,6 +163,7 @@ class AnnotatedDataset(BaseDetDataset):
         folder = self.data_prefix.get('img') or ''
         if '://' in folder:
             return
+        names = [self._file_name(i) for i in positions.tolist()]
         missing = missing_files(folder, names)
         if missing:
             raise ValueError(
@@ -217,7 +196,7 @@ class AnnotatedDataset(BaseDetDataset):
             img_path=osp.join(
                 self.data_prefix.get('img') or '', self._file_name(position)),
             img_id=image.id,
-            seg_map_path=self._seg_map(position),
+            seg_map_path=self._seg_map(image),
             height=image.height,
             width=image.width)
         if self.return_classes:
@@ -230,11 +209,11 @@ class AnnotatedDataset(BaseDetDataset):
         info.update(self._extra_info(position, objects))
         return info
 
-    def _seg_map(self, position: int) -> Optional[str]:
+    def _seg_map(self, image: Any) -> Optional[str]:
         folder = self.data_prefix.get('seg')
         if not folder:
             return None
-        stem = osp.splitext(self._file_name(position))[0]
+        stem = osp.splitext(image.file_name)[0]
         return osp.join(folder, stem + self.seg_map_suffix)
 
     def _extra_info(self, position: int, objects: np.ndarray) -> dict:
@@ -269,7 +248,7 @@ class AnnotatedDataset(BaseDetDataset):
         Returns:
             The dictionary of ``describe``, with ``sample_idx``.
         """
-        info = self.describe(int(self.data_list.positions[idx]))
+        info = self.data_list[idx]
         info['sample_idx'] = idx if idx >= 0 else len(self) + idx
         return info
 
@@ -287,20 +266,6 @@ class AnnotatedDataset(BaseDetDataset):
             int(self.data_list.positions[idx]))
         objects = objects[self._view.is_trained[objects]]
         return self._view.labels[objects].tolist()
-
-    def get_subset(self, indices: Union[Sequence[int],
-                                        int]) -> 'AnnotatedDataset':
-        """Make a data set of some of the images; see the host.
-
-        Args:
-            indices: The first or (negative) last ones, or their indices.
-
-        Returns:
-            A data set of its own on the same file.
-        """
-        subset = super().get_subset(indices)
-        subset.data_list = Records(subset, subset.data_list.positions)
-        return subset
 
     def _get_unserialized_subset(
             self, indices: Union[Sequence[int], int]) -> Records:

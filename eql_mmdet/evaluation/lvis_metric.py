@@ -1,5 +1,4 @@
 """LVIS evaluation, exact and fast, as a metric of MMDetection."""
-import logging
 import os.path as osp
 import sys
 import time
@@ -8,12 +7,14 @@ from typing import Dict, List, Optional, Sequence, Union
 from mmdet.registry import METRICS
 from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger, print_log
+from mmengine.logging import MMLogger
 from mmengine.utils import mkdir_or_exist
 
 from ..annotations.findings import list_findings
 from ..annotations.lvis_index import lvis_index
+from ..annotations.training import evaluation_findings
 from ..datasets.files import load_annotations
+from ..host.logs import warn_each
 from . import protocol
 from .engines import ENGINES
 from .ground_truth import ground_truth
@@ -94,11 +95,8 @@ class LVISEvalMetric(BaseMetric):
         self.backend_args = backend_args
         annotations = load_annotations(ann_file, backend_args)
         self.index = lvis_index(annotations, ground_truth=not format_only)
-        if annotations.findings:
-            print_log(
-                list_findings(ann_file, annotations.findings),
-                logger='current',
-                level=logging.WARNING)
+        findings = annotations.findings + evaluation_findings(annotations)
+        warn_each(list_findings(ann_file, findings))
         if format_only:
             self.needs = Needs(file=True)
         else:

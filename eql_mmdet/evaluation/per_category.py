@@ -7,6 +7,7 @@ from terminaltables import AsciiTable
 
 from ..annotations.category_counts import GROUPS
 from ..annotations.lvis_index import LVISIndex
+from ..host.files import whole_file
 from .curves import Curves, mean_or
 
 GROUP_NAMES = dict(r='rare', c='common', f='frequent')
@@ -55,7 +56,7 @@ def write_rows(path: str, rows: List[Dict[str, Any]]) -> None:
         path: The file.
         rows: Dicts with the same keys.
     """
-    with open(path, 'w', newline='') as file:
+    with whole_file(path, newline='') as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)

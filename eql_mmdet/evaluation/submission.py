@@ -6,6 +6,7 @@ import numpy as np
 
 from ..annotations.lvis_index import LVISIndex
 from ..heads.rle import rle_dicts
+from ..host.files import whole_file
 from .detections import columns_of
 from .results import ImageResult
 
@@ -53,7 +54,7 @@ def write_submission(path: str, results: List[ImageResult], index: LVISIndex,
         index: The annotation file.
         with_masks: Whether to write masks or boxes.
     """
-    with open(path, 'w') as file:
+    with whole_file(path) as file:
         file.write('[')
         separator = ''
         for image in submission(results, index, with_masks):

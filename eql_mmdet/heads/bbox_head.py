@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from .num_classes import check_num_classes
 from .postprocess import TopKPostprocess
 
 CONTRACT_FLAGS = ('custom_cls_channels', 'custom_activation',
@@ -25,11 +26,11 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
     Args:
         num_shared_fcs: Shared FC layers; with 2, the default, it takes the
             place of ``Shared2FCBBoxHead``.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments, and
-            ``host_arithmetic`` of ``TopKPostprocess``.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
     """
 
     def __init__(self, num_shared_fcs: int = 2, **kwargs) -> None:
+        check_num_classes(kwargs)
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
 
 
@@ -49,8 +50,7 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
             thousands of untrained categories do not drown the loss. It
             holds whatever ``init_cfg`` says, which replaces the rest of the
             default initialisation.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments, and
-            ``host_arithmetic`` of ``TopKPostprocess``.
+        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
 
     Raises:
         ValueError: If ``prior_prob`` is not in (0, 1), if the loss does not
@@ -65,6 +65,7 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
         if not 0 < prior_prob < 1:
             raise ValueError(
                 f'expected prior_prob in (0, 1), but got {prior_prob}')
+        check_num_classes(kwargs)
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
         check_loss_contract(self.loss_cls, self.num_classes)
         if self.with_cls:

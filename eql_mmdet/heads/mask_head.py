@@ -7,6 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from .num_classes import check_num_classes
 from .paste import paste_crops
 from .rle import encode_crop
 from .rle_masks import RLEMasks
@@ -46,6 +47,7 @@ class LargeVocabMaskHead(FCNMaskHead):
         if predictor_std is not None and not predictor_std > 0:
             raise ValueError(f'expected predictor_std (a standard deviation) '
                              f'above 0, but got {predictor_std}')
+        check_num_classes(kwargs)
         super().__init__(**kwargs)
         self.rle = rle
         self.predictor_std = predictor_std

@@ -1,9 +1,10 @@
 """Class-wise non-maximum suppression that stops at the detections wanted."""
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
 
+from ..host.nms_ops import overlap, settle
 from .candidates import best_candidates
 
 #: Candidates looked at first, for each detection wanted.
@@ -29,12 +30,8 @@ class Kept(NamedTuple):
     index: Tensor
 
 
-def class_nms(scores: Tensor,
-              boxes_of: BoxesOf,
-              score_thr: float,
-              iou_threshold: float,
-              max_num: int,
-              spacing: Optional[Tensor] = None) -> Kept:
+def class_nms(scores: Tensor, boxes_of: BoxesOf, score_thr: float,
+              iou_threshold: float, max_num: int) -> Kept:
     """Suppress class by class and keep the best detections, exactly.
 
     Why a part of the candidates is enough: order all of them by falling
@@ -47,9 +44,9 @@ def class_nms(scores: Tensor,
     This is what ``multiclass_nms`` of MMDetection returns on a CPU, bit for
     bit, but for two things. It shifts the boxes of category c by
     c * (largest coordinate + 1) before it compares them, and so rounds
-    them: here boxes are compared as they are, unless ``spacing`` is given.
-    And it sorts without ``stable=True``, so that the order of equal scores
-    is any; here it is that of a stable sort. Two boxes conflict if
+    them: here boxes are compared as they are. And it sorts without
+    ``stable=True``, so that the order of equal scores is any; here it is
+    that of a stable sort. Two boxes conflict if
     inter / (area + area - inter) > threshold in float32, on every device;
     MMCV's CUDA kernel multiplies instead of dividing.
 
@@ -63,9 +60,6 @@ def class_nms(scores: Tensor,
         score_thr: Candidates have scores strictly above it.
         iou_threshold: Boxes with a higher IoU suppress one another.
         max_num: Detections wanted, at least 1.
-        spacing: Scalar. Compare boxes shifted by label * spacing, which
-            with the largest coordinate of all candidates + 1 is the
-            arithmetic of MMCV's ``batched_nms``; for comparison only.
 
     Returns:
         At most ``max_num`` detections.
@@ -80,7 +74,7 @@ def class_nms(scores: Tensor,
     while True:
         index, complete = best_candidates(scores, score_thr, number)
         kept = _first_survivors(index, scores.shape[1], boxes_of,
-                                iou_threshold, max_num, spacing)
+                                iou_threshold, max_num)
         if complete or len(kept[0]) >= max_num:
             index, boxes = kept[0][:max_num], kept[1][:max_num]
             row, label = _row_and_label(index, scores.shape[1])
@@ -90,8 +84,8 @@ def class_nms(scores: Tensor,
 
 
 def _first_survivors(index: Tensor, num_classes: int, boxes_of: BoxesOf,
-                     iou_threshold: float, max_num: int,
-                     spacing: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
+                     iou_threshold: float,
+                     max_num: int) -> Tuple[Tensor, Tensor]:
     """Go on until ``max_num`` survive; (k,) indices and (k, 4) boxes."""
     kept = index[:0]
     boxes = boxes_of(kept, kept)
@@ -100,10 +94,7 @@ def _first_survivors(index: Tensor, num_classes: int, boxes_of: BoxesOf,
         row, label = _row_and_label(tried, num_classes)
         boxes = torch.cat(
             [boxes, boxes_of(row[len(kept):], label[len(kept):])])
-        compared = boxes.float()
-        if spacing is not None:
-            compared = compared + (label.to(compared) * spacing)[:, None]
-        keep = greedy_keep(compared, label, iou_threshold, len(kept))
+        keep = greedy_keep(boxes.float(), label, iou_threshold, len(kept))
         kept, boxes = tried[keep], boxes[keep]
         if len(kept) >= max_num:
             break
@@ -121,11 +112,6 @@ def greedy_keep(boxes: Tensor,
                 settled: int = 0) -> Tensor:
     """Mark the boxes that greedy class-wise suppression keeps.
 
-    A box is kept if no kept box before it in its class conflicts with it.
-    Starting from "all are kept" this rule is applied to all boxes at once
-    until nothing changes: after t rounds every box with a chain of less
-    than t conflicts before it is right, so the end is the greedy result.
-
     Args:
         boxes: (n, 4) float32, best first.
         labels: (n,) int64.
@@ -136,16 +122,9 @@ def greedy_keep(boxes: Tensor,
         (n,) bool.
     """
     better, worse = _pairs_of_a_class(labels, settled)
-    conflict = _conflicts(boxes, better, worse, iou_threshold)
+    conflict = overlap(boxes[better], boxes[worse], iou_threshold)
     conflict = conflict.nonzero().squeeze(1)
-    better, worse = better[conflict], worse[conflict]
-    keep = torch.ones_like(labels, dtype=torch.bool)
-    while True:
-        hits = torch.zeros_like(labels).index_add_(0, worse,
-                                                   keep[better].to(labels))
-        before, keep = keep, hits == 0
-        if torch.equal(before, keep):
-            return keep
+    return settle(better[conflict], worse[conflict], len(labels))
 
 
 def _pairs_of_a_class(labels: Tensor, settled: int) -> Tuple[Tensor, Tensor]:
@@ -160,15 +139,3 @@ def _pairs_of_a_class(labels: Tensor, settled: int) -> Tuple[Tensor, Tensor]:
     pair = torch.arange(len(worse), device=labels.device)
     pair = pair - (partners.cumsum(0) - partners)[worse]
     return order[start[worse] + pair], worse
-
-
-def _conflicts(boxes: Tensor, one: Tensor, other: Tensor,
-               iou_threshold: float) -> Tensor:
-    """Compare pairs of boxes in the operations of MMCV's CPU kernel."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    a, b = boxes[one], boxes[other]
-    side = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(
-        a[:, :2], b[:, :2])
-    side = side.clamp(min=0)
-    inter = side[:, 0] * side[:, 1]
-    return inter / (area[one] + area[other] - inter) > iou_threshold

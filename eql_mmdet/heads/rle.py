@@ -5,7 +5,7 @@ import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 
-from ..annotations.masks import rle_pixels
+from ..annotations.run_lengths import rle_pixels
 
 
 def encode_mask(mask: np.ndarray) -> bytes:

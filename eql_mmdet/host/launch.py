@@ -1,4 +1,5 @@
 """Run MMDetection's own command-line tools with this package imported."""
+import argparse
 import importlib.util
 import sys
 from pathlib import Path
@@ -6,8 +7,11 @@ from types import ModuleType
 from typing import Optional, Sequence
 
 import mmdet
+from mmengine.config import Config
 from mmengine.dist import is_distributed
 from torch.distributed import destroy_process_group
+
+from .command_line import one_line_refusals
 
 
 def load_host_tool(name: str) -> ModuleType:
@@ -46,13 +50,28 @@ def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
             this process.
 
     Raises:
-        ValueError: If a config or checkpoint on the command line is not a
-            file.
+        SystemExit: If something on the command line is wrong.
     """
     tool = load_host_tool(name)
     if argv is not None:
         sys.argv[1:] = argv
-    args = tool.parse_args()
+    with one_line_refusals(name):
+        check_arguments(tool.parse_args())
+    tool.main()
+    if is_distributed():
+        destroy_process_group()
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Refuse what is wrong on the command line of a host's tool.
+
+    Args:
+        args: Of its ``parse_args``.
+
+    Raises:
+        ValueError: If a config or checkpoint is not a file, or ``--tta`` is
+            asked of a model with masks, which the host cannot merge.
+    """
     resume = getattr(args, 'resume', None)
     paths = {
         'config': args.config,
@@ -64,6 +83,12 @@ def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
         if path is not None and '://' not in path and not Path(path).is_file():
             raise ValueError(
                 f'expected {option} to be a file, but there is no "{path}"')
-    tool.main()
-    if is_distributed():
-        destroy_process_group()
+    if getattr(args, 'tta', False) and _has_masks(args.config):
+        raise ValueError('--tta merges the boxes of several views and drops '
+                         'masks, but the model has a mask head; test without '
+                         '--tta')
+
+
+def _has_masks(config: str) -> bool:
+    roi_head = Config.fromfile(config).model.get('roi_head') or {}
+    return bool(roi_head.get('mask_head'))

@@ -1,4 +1,4 @@
-"""Is the host stack there, compiled and of a version that works?"""
+"""Is the host stack there, and of a version that works?"""
 import importlib
 import importlib.util
 from types import ModuleType
@@ -10,16 +10,18 @@ SUPPORTED = dict(
     mmengine=('0.10.0', '0.11.0'),
     mmcv=('2.1.0', '2.4.0'),
     mmdet=('3.3.0', '3.6.0'))
-BUILD_MMCV = ("MMCV_WITH_OPS=1 pip install --no-cache-dir --force-reinstall "
-              "--no-deps --no-build-isolation mmcv==2.1.0")
 
 
 def check_host() -> None:
     """Say in one sentence what is wrong with the installed host stack.
 
+    Where mmcv has no compiled operators, ours take their place; they must
+    be there before anything of mmdet is imported that asks for them.
+
     Raises:
-        ImportError: If torch, mmengine, mmcv, its compiled operators, mmdet
-            or lvis are missing, broken or of an unsupported version.
+        ImportError: If torch, mmengine, mmcv, mmdet or lvis are missing,
+            broken or of an unsupported version, or compiled operators of
+            mmcv cannot be loaded.
     """
     for name, (low, high) in SUPPORTED.items():
         _require(name, INSTALL)
@@ -27,8 +29,12 @@ def check_host() -> None:
         if not _numbers(low) <= _numbers(version) < _numbers(high):
             raise ImportError(f'eql_mmdet works with {name} >= {low}, < '
                               f'{high}, but {version} is installed; {INSTALL}')
-    _require('mmcv._ext',
-             f'mmcv lacks its compiled operators: run "{BUILD_MMCV}"')
+    # Not before torch and mmengine were found.
+    from .ops import build_command, install_operators
+    install_operators()
+    _require(
+        'mmcv._ext', f'the operators of mmcv were compiled for another torch: '
+        f'run "{build_command()}"')
     _require('lvis', 'run "pip install lvis"')
     # mmengine 0.10.7 finds 'mmdet::...' configs through pkg_resources, which
     # setuptools 82 removed.

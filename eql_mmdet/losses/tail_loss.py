@@ -8,7 +8,9 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ..annotations.category_counts import is_there, load_counts
-from ..annotations.reader import check_names
+from ..annotations.findings import list_findings
+from ..annotations.names import check_names
+from ..host.logs import warn_each
 from ..rarity.tail import Tail, check_choice, choose_tail
 
 REDUCTIONS = ('none', 'mean', 'sum')
@@ -42,6 +44,7 @@ class TailLoss(nn.Module):
         choice = check_choice(frequency_threshold, tail_ratio, decay)
         if is_there(frequency_source):
             counts = load_counts(frequency_source, classes)
+            warn_each(list_findings(counts.source, counts.findings))
             self.classes = counts.names
             self._set_tail(
                 choose_tail(counts, **choice, num_images=num_images))

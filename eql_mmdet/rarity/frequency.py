@@ -182,10 +182,9 @@ def threshold_for_tail_ratio(frequency: Tensor, image_count: np.ndarray,
     share = np.bincount(inverse, weights=image_count) / image_count.sum()
     ratio = np.cumsum(share)
     inside = int((ratio <= target + 1e-12).sum())
-    if ratio[:inside].sum() == 0:  # none, or only those without images
-        smallest = ratio[ratio > 0][0]
+    if inside == 0:
         raise ValueError(
-            f'expected a tail ratio of at least {smallest:.3g}, the share of '
+            f'expected a tail ratio of at least {ratio[0]:.3g}, the share of '
             f'the rarest categories, but got {target}; to protect none, set '
             f'frequency_threshold=0')
     above = levels[inside] if inside < len(levels) else 1.0

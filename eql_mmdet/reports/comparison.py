@@ -14,6 +14,7 @@ from ..evaluation.engines import HotcocoEngine
 from ..evaluation.ground_truth import ground_truth
 from ..evaluation.per_category import GROUP_NAMES, category_rows
 from ..evaluation.results import BBOX, SEGM, ImageResult
+from ..host.files import whole_file
 from .bootstrap import average_precision, collect_matches, draw_weights
 
 Row = Dict[str, Any]
@@ -184,4 +185,5 @@ def draw_against_images(path: str, rows: List[Row], names: Tuple[str,
         ylim=(-2, 102))
     axes.grid(alpha=0.2)
     axes.legend(title='mean of neighbouring categories')
-    figure.savefig(path)
+    with whole_file(path, 'wb') as file:
+        figure.savefig(file, format='png')

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.per_category import GROUP_NAMES
+from ..host.files import whole_file
 from .pressure import Pressure
 
 __all__ = ['Categories', 'draw_ap_by_count', 'draw_pressure', 'pressure_table']
@@ -47,7 +48,8 @@ def draw_ap_by_count(categories: Categories, aps: Mapping[str, np.ndarray],
         _draw_bins(axes, categories.image_count, 100 * values, name)
     _finish(axes, 'mask AP, %, mean of the categories of a bin')
     axes.legend(frameon=False)
-    figure.savefig(path, format='png')
+    with whole_file(path, 'wb') as file:
+        figure.savefig(file, format='png')
 
 
 def draw_pressure(categories: Categories,
@@ -86,7 +88,8 @@ def draw_pressure(categories: Categories,
         axes.set_ylim(bottom=-0.02)
     panels[2].set_yscale('log')
     panels[2].legend(frameon=False)
-    figure.savefig(path, format='png')
+    with whole_file(path, 'wb') as file:
+        figure.savefig(file, format='png')
 
 
 def pressure_table(categories: Categories,

@@ -9,6 +9,8 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..host.files import whole_file
+
 __all__ = ['Panel', 'draw_contact_sheet', 'draw_frequency', 'metric_table']
 
 COLUMNS = ('AP', 'AP50', 'APr', 'APc', 'APf')
@@ -152,7 +154,8 @@ def draw_frequency(image_count: np.ndarray, tail_mask: np.ndarray,
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path, format='png')
+    with whole_file(path, 'wb') as file:
+        figure.savefig(file, format='png')
 
 
 def draw_contact_sheet(panels: Sequence[Panel], path: PathLike) -> None:
@@ -196,7 +199,8 @@ def draw_contact_sheet(panels: Sequence[Panel], path: PathLike) -> None:
                       labels, colours)
     for column, axes in enumerate(grid[0]):
         axes.set_title(('ground truth', 'prediction')[column % 2], fontsize=10)
-    figure.savefig(path, format='png')
+    with whole_file(path, 'wb') as file:
+        figure.savefig(file, format='png')
 
 
 def _distinct_colours(number: int) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from mmdet.datasets import LVISV1Dataset, LVISV05Dataset
 
-from eql_mmdet.datasets.format_datasets import (LVISFormatDataset,
+from eql_mmdet.datasets.format_datasets import (COCOFormatDataset,
+                                                LVISFormatDataset,
                                                 VerifiedLVISV1Dataset,
                                                 VerifiedLVISV05Dataset)
 
@@ -89,3 +90,16 @@ def test_images_without_negative_sets_have_no_verified_labels(
     path = write_json(tmp_path / 'plain.json', content)
     infos = load_infos(LVISFormatDataset, path)
     assert infos and not any('verified_labels' in info for info in infos)
+
+
+@pytest.mark.parametrize('dataset, name', [
+    (LVISFormatDataset, '000000000009.jpg'),
+    (COCOFormatDataset, 'COCO_train2014_000000000009.jpg'),
+])
+def test_only_lvis_cuts_the_names_of_2014(annotations, tmp_path, dataset,
+                                          name):
+    content, path = annotations
+    content['images'][0]['file_name'] = 'COCO_train2014_000000000009.jpg'
+    content['images'][1]['file_name'] = 'COCO_mine.jpg'
+    infos = load_infos(dataset, write_json(tmp_path / 'names.json', content))
+    assert [info['img_path'] for info in infos[:2]] == [name, 'COCO_mine.jpg']

@@ -307,6 +307,7 @@ rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group('gloo', init_method=f'file://{folder}/store',
                         rank=rank, world_size=2)
 sys.path.insert(0, sys.argv[3])
+import eql_mmdet
 from test_samplers_in_loops import CAS, DATA_SAMPLERS, RFS, Pictures
 seen = {}
 for settings in (RFS, CAS):

@@ -1,4 +1,4 @@
-"""class_nms: against a loop over categories, and against plain Python."""
+"""class_nms: against MMDetection, a loop over categories, plain Python."""
 from unittest import mock
 
 import numpy as np
@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv.ops import nms as mmcv_nms
+from mmdet.models.layers import multiclass_nms
 from torch.profiler import ProfilerActivity, profile
 
 from eql_mmdet.heads import nms
@@ -14,9 +15,9 @@ from eql_mmdet.heads.nms import class_nms, greedy_keep
 
 
 @st.composite
-def detections(draw):
+def detections(draw, max_classes=6):
     """Scores (R, K), boxes (R, K, 4): many ties, touching, empty boxes."""
-    rows, classes = draw(st.integers(1, 40)), draw(st.integers(1, 6))
+    rows, classes = draw(st.integers(1, 40)), draw(st.integers(1, max_classes))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 9999)))
     scores = torch.rand(rows, classes, generator=generator)
     levels = draw(st.sampled_from([2, 20, 10**6]))
@@ -94,6 +95,67 @@ def test_detections_are_those_of_the_oracle(oracle, found, score_thr,
     assert torch.equal(kept.labels, label)
     assert torch.equal(kept.dets[:, :4], boxes[row, label])
     assert torch.equal(kept.dets[:, 4], scores[row, label])
+
+
+def host_with_stable_order(scores, boxes, thr, cfg, max_num):
+    """Run the host on ranks: it does not keep the order of equal scores."""
+    flat = scores.flatten()
+    order = flat.argsort(descending=True, stable=True)
+    rank = torch.empty(len(flat))
+    rank[order] = torch.arange(len(flat), 0, -1).float()
+    rank = rank.masked_fill(~(flat > thr), 0).view_as(scores)
+    rank = torch.cat([rank, torch.zeros(len(scores), 1)], dim=1)
+    dets, labels, index = multiclass_nms(
+        boxes.flatten(1), rank, 0.5, cfg, max_num, return_inds=True)
+    dets[:, 4] = flat[index]
+    return dets, labels, index
+
+
+@st.composite
+def unrounded(draw):
+    """As ``detections``, with boxes that no shift of the host rounds.
+
+    They are multiples of 1/8 below 2,667; 90 categories shift them to less
+    than 2^18, and float32 has 24 digits.
+    """
+    scores, boxes = draw(detections(max_classes=90))
+    boxes = (boxes * draw(st.sampled_from([1, 13]))).clamp(max=2666)
+    return scores, (8 * boxes).round() / 8
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    found=unrounded(),
+    score_thr=st.sampled_from([-1., 0.05, 0.9]),
+    iou_threshold=st.sampled_from([0.3, 0.5]),
+    max_num=st.sampled_from([1, 10, 300]),
+    split_thr=st.sampled_from([1, 10000]),
+    first=st.sampled_from([1, 4]))
+def test_detections_are_the_bits_of_the_host(found, score_thr, iou_threshold,
+                                             max_num, split_thr, first):
+    scores, boxes = found
+    if split_thr > 1:  # Shifted boxes below 0 meet the category before.
+        boxes = boxes.clamp(min=0)
+    cfg = dict(iou_threshold=iou_threshold, split_thr=split_thr)
+    with mock.patch.multiple(nms, FIRST=first, BLOCK=7):
+        kept = class_nms(scores, lambda row, label: boxes[row, label],
+                         score_thr, iou_threshold, max_num)
+    wanted = host_with_stable_order(scores, boxes, score_thr, cfg, max_num)
+    assert all(map(torch.equal, kept, wanted))
+    assert [t.dtype for t in kept] == [t.dtype for t in wanted]
+
+
+def test_the_host_rounds_boxes_of_late_categories_and_we_do_not():
+    """IoU 1.6 / 3.4; shifted by 8,384 x 1,001 > 2^23 pixels it is 2 / 3."""
+    boxes = torch.tensor([[0., 0., 3.4, 1.], [0., 0., 1.6, 1.],
+                          [900., 900., 1000., 1000.]])
+    scores = torch.zeros(3, 10001)
+    scores[:, 8384] = torch.tensor([0.9, 0.8, 0.7])
+    ours = class_nms(scores[:, :-1], lambda row, _: boxes[row], 0.1, 0.5, 9)
+    cfg = dict(iou_threshold=0.5, split_thr=1)
+    assert ours.index.tolist() == [8384, 18384, 28384]
+    dets, _ = multiclass_nms(boxes, scores, 0.1, cfg, 9)
+    assert dets[:, 4].tolist() == pytest.approx([0.9, 0.7])
 
 
 def test_candidates_are_widened_until_enough_survive():

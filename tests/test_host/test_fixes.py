@@ -13,7 +13,7 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from eql_mmdet.host import fixes
+from eql_mmdet.host import checkpoints, fixes
 
 
 class ToyModel(BaseModel):
@@ -56,15 +56,15 @@ def test_checkpoints_of_the_runner_are_read_and_resumed(tmp_path):
 
 def test_state_dicts_are_read(tmp_path):
     torch.save(OrderedDict(weight=torch.ones(2)), tmp_path / 'a.pth')
-    loaded = fixes.load_local_checkpoint(str(tmp_path / 'a.pth'))
+    loaded = checkpoints.load_local_checkpoint(str(tmp_path / 'a.pth'))
     assert loaded['weight'].tolist() == [1, 1]
 
 
 def test_getattr_of_anything_else_is_refused():
     with pytest.raises(pickle.UnpicklingError, match='__init__'):
-        fixes._history_method(HistoryBuffer, '__init__')
+        checkpoints._history_method(HistoryBuffer, '__init__')
     with pytest.raises(pickle.UnpicklingError, match='min'):
-        fixes._history_method(dict, 'min')
+        checkpoints._history_method(dict, 'min')
 
 
 class Attack:
@@ -95,7 +95,7 @@ def test_damaged_checkpoints_are_named(tmp_path, content):
     path = tmp_path / 'damaged.pth'
     path.write_bytes(content)
     with pytest.raises(ValueError, match='damaged.pth'):
-        fixes.load_local_checkpoint(str(path))
+        checkpoints.load_local_checkpoint(str(path))
 
 
 def test_truncated_checkpoint_is_named(tmp_path):
@@ -103,22 +103,22 @@ def test_truncated_checkpoint_is_named(tmp_path):
     torch.save(dict(weight=torch.ones(1000)), path)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ValueError, match='whole.pth'):
-        fixes.load_local_checkpoint(str(path))
+        checkpoints.load_local_checkpoint(str(path))
 
 
 def test_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.pth'):
-        fixes.load_local_checkpoint(str(tmp_path / 'none.pth'))
+        checkpoints.load_local_checkpoint(str(tmp_path / 'none.pth'))
 
 
 def test_old_torch_keeps_the_loader_of_the_host(monkeypatch):
     monkeypatch.setitem(CheckpointLoader._schemes, '', 'host')
-    monkeypatch.setattr(torch, '__version__', '2.5.1+cu121')
-    fixes.load_checkpoints_safely()
-    assert CheckpointLoader._schemes[''] == 'host'
-    monkeypatch.setattr(torch, '__version__', '2.10.0')
-    fixes.load_checkpoints_safely()
-    assert CheckpointLoader._schemes[''] is fixes.load_local_checkpoint
+    with monkeypatch.context() as patch:
+        patch.delattr(torch.serialization, 'safe_globals')
+        checkpoints.load_checkpoints_safely()
+        assert CheckpointLoader._schemes[''] == 'host'
+    checkpoints.load_checkpoints_safely()
+    assert CheckpointLoader._schemes[''] is checkpoints.load_local_checkpoint
 
 
 def test_lvis_has_its_float_and_numpy_is_untouched():

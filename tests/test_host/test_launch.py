@@ -32,7 +32,7 @@ def test_host_without_tools_is_named(monkeypatch, tmp_path):
     ('test', [__file__, 'none.pth'], 'checkpoint.*none.pth'),
 ])
 def test_missing_files_are_named_before_anything_starts(tool, argv, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SystemExit, match=message):
         launch.run_host_tool(tool, argv)
 
 
@@ -72,3 +72,22 @@ def test_the_process_group_ends_with_the_tool(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
     launch.run_host_tool('test', [__file__, __file__])
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize('masks, refused', [(True, True), (False, False)])
+def test_views_are_not_merged_where_there_are_masks(monkeypatch, tmp_path,
+                                                    masks, refused):
+    config = tmp_path / 'config.py'
+    head = "dict(type='A')" if masks else 'None'
+    config.write_text(f'model = dict(roi_head=dict(mask_head={head}))')
+    tool = launch.load_host_tool('test')
+    ran = []
+    monkeypatch.setattr(tool, 'main', lambda: ran.append(1))
+    monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
+    argv = [str(config), __file__, '--tta']
+    if refused:
+        with pytest.raises(SystemExit, match='test: --tta .* mask head'):
+            launch.run_host_tool('test', argv)
+    else:
+        launch.run_host_tool('test', argv)
+    assert bool(ran) != refused

@@ -7,6 +7,7 @@ import mmengine
 import pytest
 
 from eql_mmdet.host import versions as host
+from eql_mmdet.host.ops import StandIn
 
 
 def test_installed_host_is_accepted():
@@ -16,12 +17,34 @@ def test_installed_host_is_accepted():
 @pytest.mark.parametrize('module, message', [
     ('mmengine', 'cannot import mmengine .*make env'),
     ('mmdet', 'cannot import mmdet .*make env'),
-    ('mmcv._ext', 'compiled operators: run "MMCV_WITH_OPS=1 pip install'),
     ('lvis', 'cannot import lvis .*pip install lvis'),
 ])
 def test_missing_module_is_named_with_its_mend(monkeypatch, module, message):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=message):
+        host.check_host()
+
+
+def test_missing_operators_are_made(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', None)
+    monkeypatch.setattr(mmcv, '_ext', None, raising=False)
+    assert host.check_host() is None
+    assert isinstance(sys.modules['mmcv._ext'], StandIn)
+
+
+def test_operators_of_another_torch_are_named_with_the_mend(monkeypatch):
+    import_module = importlib.import_module
+
+    def undefined(name):
+        if name == 'mmcv._ext':
+            raise ImportError('_ext.so: undefined symbol')
+        return import_module(name)
+
+    monkeypatch.setattr(host.importlib, 'import_module', undefined)
+    with pytest.raises(
+            ImportError,
+            match='undefined symbol.* another torch: run "pip uninstall -y '
+            'mmcv-lite; MMCV_WITH_OPS=1 pip install'):
         host.check_host()
 
 

@@ -1,4 +1,5 @@
 """The LVIS configs train: real files, real model, the host's tool."""
+import json
 import math
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from eql_mmdet.annotations.category_counts import load_counts
 from eql_mmdet.host.launch import load_host_tool
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -33,11 +35,17 @@ def train(tiny_root, tmp_path, monkeypatch):
     root = tmp_path / 'data/lvis_v0.5'
     shutil.copytree(tiny_root / 'data/tiny_lvis/train', root / 'train2017')
     (root / 'annotations').mkdir()
-    text = (tiny_root /
-            'data/tiny_lvis/annotations/tiny_lvis_train.json').read_text()
+    content = json.loads(
+        (tiny_root /
+         'data/tiny_lvis/annotations/tiny_lvis_train.json').read_text())
+    counts = load_counts('lvis_v0.5')
+    content['categories'] = [
+        dict(id=id_, name=name, frequency=group)
+        for id_, name, group in zip(counts.ids, counts.names, counts.groups)
+    ]
     for split in ('train', 'val'):
         path = root / f'annotations/lvis_v0.5_{split}.json'
-        path.write_text(text)
+        path.write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
 
     def run(name, *options):

@@ -135,7 +135,7 @@ def test_runs_become_a_table(tmp_path, collect, loop):
 def test_a_test_after_training_counts_where_nothing_was_validated(
         tmp_path, collect):
     train_long_ago(tmp_path)
-    with pytest.raises(ValueError, match='eql_3: expected a training to the'):
+    with pytest.raises(SystemExit, match='eql_3: expected a training to the'):
         collect(tmp_path / 'eql_3')
     # The seed of a test is not that of the training.
     checkpoint = tmp_path / 'eql_3/epoch_2.pth'
@@ -155,7 +155,7 @@ def test_a_test_of_an_early_checkpoint_does_not_count(tmp_path, collect):
     make_runner(
         tmp_path, 'eql', 3, 0.4,
         load_from=str(tmp_path / 'eql_3/epoch_1.pth')).test()
-    with pytest.raises(ValueError, match='test it with tools/test.py'):
+    with pytest.raises(SystemExit, match='test it with tools/test.py'):
         collect(tmp_path / 'eql_3')
 
 
@@ -178,7 +178,7 @@ def test_all_unusable_runs_are_named_and_nothing_is_written(tmp_path, collect):
         assert len(lines) == 10 and 'segm_AP' in lines[4]
         scalars.write_text(''.join(lines[:kept]))
     names = ('done', 'half', 'nowhere', 'killed', 'earlier')
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(SystemExit) as error:
         collect(*(tmp_path / f'{name}_0' for name in names))
     message = str(error.value)
     assert '4 of 5 runs' in message and 'done_0:' not in message
@@ -196,13 +196,13 @@ def test_two_seeds_in_one_folder_are_refused(tmp_path, collect):
     shutil.copytree(part.parent, tmp_path / 'eql_0/20990101_000000')
     config = tmp_path / 'eql_0/20990101_000000/vis_data/config.py'
     config.write_text(config.read_text().replace('seed=0', 'seed=1'))
-    with pytest.raises(ValueError, match='one seed, .* with the seeds 0, 1;'):
+    with pytest.raises(SystemExit, match='one seed, .* with the seeds 0, 1;'):
         collect(work_dir)
 
 
 @pytest.mark.parametrize('ending', ['md', 'csv'])
 def test_existing_tables_stay(tmp_path, collect, ending):
     (tmp_path / f'table.{ending}').write_text('mine')
-    with pytest.raises(FileExistsError, match=f'table.{ending}'):
+    with pytest.raises(SystemExit, match=f'table.{ending}'):
         collect(tmp_path / 'anything')
     assert (tmp_path / f'table.{ending}').read_text() == 'mine'

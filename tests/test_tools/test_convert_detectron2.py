@@ -1,4 +1,5 @@
 """tools/convert_detectron2.py: checkpoints of detectron2, there and back."""
+import json
 import os
 import pickle
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2_model import make_model
+from mmdet.apis import init_detector
 from mmengine.logging import HistoryBuffer
 
 ROOT = Path(__file__).parents[2]
@@ -96,10 +98,12 @@ def test_checkpoints_of_training_are_converted_back(convert, model, capsys):
     assert set(load('back.pth')) == set(model)
 
 
+@pytest.mark.parametrize('named', [False, True])
 def test_the_host_tests_what_was_converted(convert, model, tiny_root, tmp_path,
-                                           run_tool):
+                                           run_tool, annotations, named):
     save(model, 'theirs.pth')
-    convert('theirs.pth', 'ours.pth')
+    convert('theirs.pth', 'ours.pth',
+            *(['--classes', str(annotations)] if named else []))
     (tmp_path / 'config.py').write_text(CONFIG)
     output = run_tool(
         'test.py',
@@ -113,6 +117,48 @@ def test_the_host_tests_what_was_converted(convert, model, tiny_root, tmp_path,
     assert 'Load checkpoint from' in output
     assert 'do not match' not in output and 'size mismatch' not in output
     assert re.search(r'lvis/bbox_AP: [\d.]+', output)
+
+
+@pytest.fixture
+def annotations(tiny_root):
+    """Annotations of a set with as many categories as the model."""
+    return tiny_root / 'data/tiny_lvis/annotations/tiny_lvis_val.json'
+
+
+def test_the_host_shows_the_names_that_were_given(convert, model, annotations,
+                                                  tmp_path):
+    save(model, 'theirs.pth')
+    convert('theirs.pth', 'ours.pth', '--classes', str(annotations))
+    (tmp_path / 'config.py').write_text(CONFIG)
+    detector = init_detector('config.py', 'ours.pth', device='cpu')
+    assert list(detector.dataset_meta['classes']) == [
+        c['name'] for c in json.loads(annotations.read_text())['categories']
+    ]
+
+
+def test_a_set_that_is_not_known_is_converted_without_names(
+        convert, model, capsys):
+    save(model, 'theirs.pth')
+    convert('theirs.pth', 'ours.pth')
+    assert ('no class names: 60 or 59 categories are of none of LVIS v0.5, '
+            'LVIS v1, COCO; --classes ANN') in capsys.readouterr().out
+    meta = torch.load('ours.pth', weights_only=True)['meta']
+    assert 'dataset_meta' not in meta
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--classes', 'lvis_v1'], 'the 60 or 59 categories .* but got 1203'),
+    (['--classes', 'none.json'], 'none.json'),
+    (['--classes', 'names.txt'], 'names.txt'),
+    (['--classes', 'lvis_v1', '--reverse'], 'for the way to mmdet'),
+])
+def test_classes_that_do_not_fit_are_refused_in_one_line(
+        convert, model, args, message):
+    save(model, 'theirs.pth')
+    with pytest.raises(SystemExit, match=message) as error:
+        convert('theirs.pth', 'ours.pth', *args)
+    assert len(str(error.value).splitlines()) == 1
+    assert os.listdir() == ['theirs.pth']
 
 
 def test_nothing_is_overwritten(convert, model, tmp_path):

@@ -53,6 +53,20 @@ def test_pickle_gives_the_numbers_of_the_run(case, run, tmp_path, capsys,
     assert 'best by segm_AP' in shown
 
 
+def test_labels_count_as_in_the_training_file(case, run, tmp_path):
+    ann, expected = case
+    content = json.loads((tmp_path / 'ann.json').read_text())
+    content['categories'].reverse()
+    other = write_json(tmp_path / 'reversed.json', content)
+    out = tmp_path / 'out.json'
+    run('run.pkl', other, '--metric', 'bbox', '--classes', ann, '--out',
+        str(out))
+    assert json.loads(out.read_text())['bbox_AP'] == expected['bbox_AP']
+    out.unlink()
+    run('run.pkl', other, '--metric', 'bbox', '--out', str(out))
+    assert json.loads(out.read_text())['bbox_AP'] != expected['bbox_AP']
+
+
 @pytest.mark.parametrize('name, metrics', [('run.pkl', {'bbox', 'segm'}),
                                            ('run.json', {'bbox'})])
 def test_metrics_follow_what_the_file_holds(case, run, tmp_path, name,
@@ -72,23 +86,23 @@ def test_proposals_alone_are_printed_without_categories(case, run, capsys):
     shown = capsys.readouterr().out
     assert f'{100 * expected["AR@100"]:.2f}' in shown
     assert 'best by' not in shown
-    with pytest.raises(ValueError, match='--per-category needs'):
+    with pytest.raises(SystemExit, match='--per-category needs'):
         run('run.json', ann, '--metric', 'proposal', '--per-category', 'x')
 
 
 @pytest.mark.parametrize('option', ['--out', '--per-category'])
 def test_files_are_not_overwritten(case, run, tmp_path, option):
-    with pytest.raises(FileExistsError, match='ann.json'):
+    with pytest.raises(SystemExit, match='ann.json'):
         run('run.pkl', case[0], option, case[0])
 
 
 def test_masks_that_are_not_there_are_missed(case, run):
-    with pytest.raises(ValueError, match='needs masks, but image'):
+    with pytest.raises(SystemExit, match='needs masks, but image'):
         run('run.json', case[0], '--metric', 'segm')
 
 
 def test_truncated_predictions_are_refused(case, run, tmp_path):
     path = tmp_path / 'run.pkl'
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match='run.pkl.*write it again'):
+    with pytest.raises(SystemExit, match='run.pkl.*write it again'):
         run('run.pkl', case[0])

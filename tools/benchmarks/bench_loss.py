@@ -6,6 +6,11 @@ import statistics
 import time
 from pathlib import Path
 
+from eql_mmdet.losses.functional import equalization_loss
+from eql_mmdet.losses.fused import equalization_roi_loss
+
+# isort: split
+
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss, EQLV2Loss, SeesawLoss
@@ -15,9 +20,6 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from peak_memory import peak_memory
-
-from eql_mmdet.losses.functional import equalization_loss
-from eql_mmdet.losses.fused import equalization_roi_loss
 
 CONFIG = Path(__file__).parents[2] / 'configs/eql_r50_fpn_1x_lvis.py'
 OURS = 'EQL, fused'

@@ -1,9 +1,0 @@
-# Table 2 of the paper, lambda = 0: tail ratio 0 %, AP 20.1 there.
-# The paper divides by all training images, the released code by those with
-# an annotation.
-_base_ = '../eql_r50_fpn_1x_lvis.py'
-
-model = dict(
-    roi_head=dict(
-        bbox_head=dict(
-            loss_cls=dict(frequency_threshold=0.0, num_images=57263))))

@@ -1,0 +1,155 @@
+"""Checkpoints are read without running code that may be in them."""
+import os
+import os.path as osp
+import pickle
+from typing import IO, Any, Callable, List, Optional, Union
+from urllib.parse import urlparse
+
+import mmengine.runner.checkpoint as host_checkpoint
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+
+
+def checkpoint_types() -> List[Any]:
+    """List what mmengine checkpoints hold besides tensors and builtins.
+
+    Returns:
+        Types and constructors of the training log (``HistoryBuffer``) and
+        of the numpy values in it.
+    """
+    multiarray = (getattr(np, '_core', None) or np.core).multiarray
+    kinds = [
+        np.float64, np.float32, np.int64, np.int32, np.uint32, np.uint8,
+        np.bool_
+    ]
+    return [
+        HistoryBuffer, (_history_method, 'builtins.getattr'), np.ndarray,
+        np.dtype, multiarray._reconstruct, multiarray.scalar
+    ] + [type(np.dtype(kind)) for kind in kinds]
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``: HistoryBuffer pickles its four methods."""
+    if owner is HistoryBuffer and name in ('min', 'max', 'current', 'mean'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'getattr({owner}, {name!r}) is not allowed')
+
+
+class _SafeTorch:
+    """``torch`` as the host's checkpoint loaders know it, but safe."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def load(file: Union[str, IO], map_location: Any = None, **kwargs) -> dict:
+        """Load safely, whatever the host asks for."""
+        return load_safely(file, map_location)
+
+
+def load_checkpoints_safely() -> None:
+    """Read checkpoints without running code, wherever they come from.
+
+    From torch 2.6 on ``torch.load`` refuses types it does not know, and
+    mmengine 0.10.7 does not introduce its own, so that neither ``--resume``
+    nor ``tools/test.py`` can read what training wrote; onedl-mmengine
+    0.10.12 falls back to unsafe loading instead. And both load what an
+    address points to (``http://``, ``torchvision://``, ``open-mmlab://``,
+    ``s3://`` and others) without any check. All of it goes through the names
+    ``torch.load`` and ``load_url`` of one module, which are changed. Does
+    nothing before torch 2.5, which cannot be told what is safe. Ends when
+    the host loads with ``weights_only=True``, its own list of types and no
+    way around it.
+    """
+    if not hasattr(torch.serialization, 'safe_globals'):
+        return
+    host_checkpoint.torch = _SafeTorch()
+    host_checkpoint.load_url = load_url
+    CheckpointLoader.register_scheme(
+        '', loader=load_local_checkpoint, force=True)
+
+
+def load_local_checkpoint(filename: str,
+                          map_location: Optional[str] = None) -> dict:
+    """Read a checkpoint that holds tensors and mmengine's log, no more.
+
+    Args:
+        filename: Path of the checkpoint.
+        map_location: As in ``torch.load``.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds any other type or is damaged.
+    """
+    filename = osp.expanduser(filename)
+    if not osp.isfile(filename):
+        raise FileNotFoundError(f'there is no checkpoint "{filename}"')
+    return load_safely(filename, map_location)
+
+
+def load_url(url: str,
+             model_dir: Optional[str] = None,
+             map_location: Any = None,
+             progress: bool = True,
+             **kwargs) -> dict:
+    """Download a checkpoint into torch's cache and read it safely.
+
+    Args:
+        url: Of the file.
+        model_dir: Folder; torch's by default.
+        map_location: As in ``torch.load``.
+        progress: Whether to show a bar.
+        **kwargs: Not used.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        ValueError: As for :func:`load_local_checkpoint`.
+    """
+    folder = model_dir or osp.join(torch.hub.get_dir(), 'checkpoints')
+    os.makedirs(folder, exist_ok=True)
+    path = osp.join(folder, osp.basename(urlparse(url).path))
+    if not osp.exists(path):
+        # Whole or not there: it is renamed when it has arrived.
+        torch.hub.download_url_to_file(url, path, progress=progress)
+    return load_safely(path, map_location, f'{url} (in {path})')
+
+
+def load_safely(file: Union[str, IO],
+                map_location: Any = None,
+                name: Optional[str] = None) -> dict:
+    """Read tensors, builtins and mmengine's log from a file.
+
+    Args:
+        file: Path or open file.
+        map_location: As in ``torch.load``.
+        name: For messages; by default the path.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        ValueError: If it holds any other type or is damaged.
+    """
+    try:
+        with torch.serialization.safe_globals(checkpoint_types()):
+            return torch.load(
+                file, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        # torch's message goes on to recommend loading it all the same.
+        lines = str(error).splitlines() or ['it is empty']
+        marks = ('WeightsUnpickler error', 'GLOBAL')
+        reason = next(
+            (line.strip() for line in lines if any(m in line for m in marks)),
+            lines[0])
+        name = name or getattr(file, 'name', None) or str(file)
+        raise ValueError(
+            f'expected a checkpoint of tensors and training logs, but '
+            f'"{name}" is damaged or holds something else, which could run '
+            f'code when loaded ({reason.split(". ")[0]})') from error

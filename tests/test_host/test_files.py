@@ -1,0 +1,116 @@
+"""Files are whole or not there, and refusals are one line."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from eql_mmdet.host.command_line import one_line_refusals
+from eql_mmdet.host.files import whole_file
+
+
+def test_a_file_is_written_with_its_folders(tmp_path):
+    path = tmp_path / 'a/b/c.txt'
+    with whole_file(path) as file:
+        file.write('one')
+        assert not path.exists()
+    assert path.read_text() == 'one'
+    assert os.listdir(path.parent) == ['c.txt']
+
+
+@pytest.mark.parametrize('before', [None, 'old'])
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_what_was_there(tmp_path, before, error):
+    path = tmp_path / 'c.txt'
+    if before:
+        path.write_text(before)
+    with pytest.raises(error):
+        with whole_file(path) as file:
+            file.write('half')
+            raise error
+    assert (path.read_text() if path.exists() else None) == before
+    assert len(os.listdir(tmp_path)) == bool(before)
+
+
+def test_an_existing_file_is_replaced_only_if_it_may_be(tmp_path):
+    path = tmp_path / 'c.txt'
+    path.write_text('old')
+    with pytest.raises(FileExistsError, match='c.txt" is already there'):
+        with whole_file(path, replace=False) as file:
+            file.write('new')
+    assert path.read_text() == 'old' and os.listdir(tmp_path) == ['c.txt']
+    with whole_file(path) as file:
+        file.write('new')
+    assert path.read_text() == 'new'
+
+
+KILLED = '''
+import os, sys, time
+from eql_mmdet.host.files import whole_file
+with whole_file(sys.argv[1], 'wb', replace=False) as file:
+    file.write(b'half')
+    file.flush()
+    print('written', flush=True)
+    time.sleep(60)
+'''
+
+
+def test_a_killed_process_leaves_nothing_in_the_way(tmp_path):
+    path = tmp_path / 'model.pth'
+    process = subprocess.Popen(
+        [sys.executable, '-c', KILLED, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b'written\n'
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not path.exists()
+    with whole_file(path, 'wb', replace=False) as file:
+        file.write(b'whole')
+    assert path.read_bytes() == b'whole'
+
+
+@pytest.mark.parametrize('error', [ValueError, TypeError, FileExistsError])
+def test_a_refusal_is_one_line(error):
+
+    @one_line_refusals('tool')
+    def main():
+        raise error('no')
+
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 'tool: no'
+
+
+def test_other_errors_keep_their_traceback():
+
+    @one_line_refusals('tool')
+    def main():
+        raise KeyError('a')
+
+    with pytest.raises(KeyError):
+        main()
+
+
+@pytest.mark.parametrize('name, args', [
+    ('count_classes.py', ['none.json']),
+    ('count_classes.py', ['bad.json', '--out', 'counts.csv']),
+    ('count_classes.py', ['bad.json', '--out', 'counts.txt']),
+    ('eval_results.py', ['none.pkl', 'bad.json']),
+    ('compare_results.py', ['a.pkl', 'b.pkl', '--ann', 'bad.json']),
+    ('collect_ablations.py', ['nowhere']),
+    ('convert_detectron2.py', ['none.pth', 'out.pth']),
+    ('make_tiny_lvis.py', ['out', '--categories', '1']),
+    ('train.py', ['none.py']),
+    ('test.py', ['none.py', 'none.pth']),
+])
+def test_a_tool_refuses_in_one_line(run_tool, tmp_path, name, args):
+    (tmp_path / 'bad.json').write_text('{"images": [')
+    started = time.time()
+    output = run_tool(name, *args, cwd=tmp_path, check=False)
+    lines = [line for line in output.splitlines() if 'Warning' not in line]
+    assert any(line.startswith(f'{name[:-3]}: ') for line in lines), output
+    assert 'Traceback' not in output
+    assert sorted(os.listdir(tmp_path)) == ['bad.json']
+    assert time.time() - started < 60
