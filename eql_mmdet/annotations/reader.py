@@ -2,6 +2,7 @@
 import gc
 import mmap
 import os
+import stat
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple, Union
@@ -50,6 +51,7 @@ class Annotations:
         self.findings: List[Finding] = []
         self.categories = read_categories(record, path)
         self.images = read_images(record, path, self.categories)
+        self._tell_same_files()
         self.is_test_set = record.annotations is None
         self._fill(record.annotations or [], source, data)
 
@@ -216,6 +218,21 @@ class Annotations:
                     'nothing to do if you took these images out; else the '
                     'images and annotations are of different exports'))
 
+    def _tell_same_files(self) -> None:
+        seen, same = set(), []
+        for number, image in enumerate(self.images):
+            if image.file_name and image.file_name in seen:
+                same.append(number)
+            seen.add(image.file_name)
+        if same:
+            self.findings.append(
+                Finding(
+                    f'{len(same)} of {self.count} images have the file_name '
+                    f'of another one',
+                    f'images[{same[0]}] "{self.images[same[0]].file_name}"',
+                    'merge their annotations: what is annotated in one is '
+                    'background in the other'))
+
     def _category_positions(self, columns: ObjectColumns) -> np.ndarray:
         category = positions(columns.category_ids,
                              [item.id for item in self.categories])
@@ -270,6 +287,8 @@ def read_annotations(path: Union[str, os.PathLike]) -> Annotations:
     path = os.fspath(path)
     try:
         status = os.stat(path)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise OSError('it is no regular file, which masks are read from')
         return _read(path, os.path.realpath(path), status.st_mtime_ns,
                      status.st_size)
     except OSError as error:

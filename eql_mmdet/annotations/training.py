@@ -54,6 +54,7 @@ def training_view(annotations: Annotations,
     for reason, hit in lost.items():
         if reason not in (_CROWD, _MASKLESS):
             is_kept &= ~hit
+    findings += _beyond(annotations, left)
     if left.any():  # else there is one thing to say, not one a category
         findings += _empty_categories(annotations, label_map, lost, chosen,
                                       left)
@@ -110,6 +111,23 @@ def _loss(annotations: Annotations,
         f'{then}', f'{annotations.place(index)}, bbox {box}', _MENDS[reason])
 
 
+def _beyond(annotations: Annotations, left: np.ndarray) -> List[Finding]:
+    """Find boxes that are used as they are, larger than their image."""
+    x, y, w, h = annotations.boxes.T
+    height, width = annotations.sizes[annotations.image].T
+    hit = left & ((x < -1) | (y < -1) | (x + w > width + 1) |
+                  (y + h > height + 1))
+    if not hit.any():
+        return []
+    index = int(np.argmax(hit))
+    return [
+        Finding(
+            f'{hit.sum()} of {left.sum()} annotations reach more than a pixel '
+            f'out of their image', f'{annotations.place(index)}, bbox '
+            f'{annotations.boxes[index].tolist()}', _MENDS[_OUTSIDE])
+    ]
+
+
 def _empty_categories(annotations: Annotations, label_map: np.ndarray,
                       lost: Dict[str, np.ndarray], chosen: np.ndarray,
                       left: np.ndarray) -> List[Finding]:
@@ -153,7 +171,8 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
         annotations: The file of a set that is tested.
 
     Returns:
-        Objects outside their image, or without width, height or area.
+        Objects outside or beyond their image, or without width, height or
+        area, or smaller than a pixel.
     """
     if not len(annotations.boxes) and not annotations.is_test_set:
         return [
@@ -167,12 +186,14 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
     hits = {
         _OUTSIDE: reasons[_OUTSIDE] & (w > 0) & (h > 0),
         _EMPTY: (w <= 0) | (h <= 0),
+        _SMALL: reasons[_SMALL] & (w > 0) & (h > 0),
         _FLAT: reasons[_FLAT],
     }
-    return [
+    findings = [
         _loss(annotations, reason, hit, everything, 'cannot be found')
         for reason, hit in hits.items() if hit.any()
     ]
+    return findings + _beyond(annotations, ~reasons[_OUTSIDE])
 
 
 def check_left(annotations: Annotations, view: TrainingView) -> None:

@@ -66,6 +66,13 @@ class AnnotatedDataset(BaseDetDataset):
     #: Nothing is pickled: workers share the columns as they are.
     serialize_data = property(lambda self: False, lambda self, value: None)
 
+    @property
+    def metainfo(self) -> dict:
+        """Classes and more; a lazy data set is read for the classes."""
+        if self._metainfo.get('classes') is None:
+            self.full_init()
+        return super().metainfo
+
     def load_data_list(self) -> Records:
         """Read the annotation file and take the classes from it.
 
@@ -111,6 +118,7 @@ class AnnotatedDataset(BaseDetDataset):
             self._check_training()
             if self.filter_cfg is not None:
                 records = records.take(self._passes_filter())
+                self._check_filtered(records.positions)
         self._check_files(records.positions)
         return records
 
@@ -122,6 +130,15 @@ class AnnotatedDataset(BaseDetDataset):
             chosen = self.annotations.image[self._view.labels >= 0]
             kept &= np.bincount(chosen, minlength=len(kept)) > 0
         return kept
+
+    def _check_filtered(self, positions: np.ndarray) -> None:
+        left = np.isin(self.annotations.image, positions)
+        if not self._view.is_trained[left].any():
+            raise ValueError(
+                f'{self.annotations.path}: no image with an object to train '
+                f'on is left by filter_cfg={dict(self.filter_cfg)} '
+                f'({len(positions)} of {self.annotations.count} images '
+                f'pass it); lower min_size')
 
     def _check_training(self) -> None:
         annotations, view = self.annotations, self._view
@@ -156,6 +173,7 @@ class AnnotatedDataset(BaseDetDataset):
 
     def _check_files(self, positions: np.ndarray) -> None:
         """Look for the images, if they will be read from the disk."""
+        names = [self._file_name(i) for i in positions.tolist()]
         first = next(iter(self.pipeline.transforms), None)
         if (type(first).__name__ != 'LoadImageFromFile'
                 or getattr(first, 'backend_args', None) is not None):
@@ -163,7 +181,6 @@ class AnnotatedDataset(BaseDetDataset):
         folder = self.data_prefix.get('img') or ''
         if '://' in folder:
             return
-        names = [self._file_name(i) for i in positions.tolist()]
         missing = missing_files(folder, names)
         if missing:
             raise ValueError(
@@ -196,7 +213,7 @@ class AnnotatedDataset(BaseDetDataset):
             img_path=osp.join(
                 self.data_prefix.get('img') or '', self._file_name(position)),
             img_id=image.id,
-            seg_map_path=self._seg_map(image),
+            seg_map_path=self._seg_map(position),
             height=image.height,
             width=image.width)
         if self.return_classes:
@@ -209,11 +226,11 @@ class AnnotatedDataset(BaseDetDataset):
         info.update(self._extra_info(position, objects))
         return info
 
-    def _seg_map(self, image: Any) -> Optional[str]:
+    def _seg_map(self, position: int) -> Optional[str]:
         folder = self.data_prefix.get('seg')
         if not folder:
             return None
-        stem = osp.splitext(image.file_name)[0]
+        stem = osp.splitext(self._file_name(position))[0]
         return osp.join(folder, stem + self.seg_map_suffix)
 
     def _extra_info(self, position: int, objects: np.ndarray) -> dict:
@@ -248,7 +265,7 @@ class AnnotatedDataset(BaseDetDataset):
         Returns:
             The dictionary of ``describe``, with ``sample_idx``.
         """
-        info = self.data_list[idx]
+        info = self.describe(int(self.data_list.positions[idx]))
         info['sample_idx'] = idx if idx >= 0 else len(self) + idx
         return info
 
@@ -266,6 +283,20 @@ class AnnotatedDataset(BaseDetDataset):
             int(self.data_list.positions[idx]))
         objects = objects[self._view.is_trained[objects]]
         return self._view.labels[objects].tolist()
+
+    def get_subset(self, indices: Union[Sequence[int],
+                                        int]) -> 'AnnotatedDataset':
+        """Make a data set of some of the images; see the host.
+
+        Args:
+            indices: The first or (negative) last ones, or their indices.
+
+        Returns:
+            A data set of its own on the same file.
+        """
+        subset = super().get_subset(indices)
+        subset.data_list = Records(subset, subset.data_list.positions)
+        return subset
 
     def _get_unserialized_subset(
             self, indices: Union[Sequence[int], int]) -> Records:

@@ -25,7 +25,13 @@ def load_annotations(path: str,
     """
     if backend_args is None and '://' not in path:
         return read_annotations(path)
-    return parse_annotations(get(path, backend_args=backend_args), path)
+    try:
+        data = get(path, backend_args=backend_args)
+    except (OSError, KeyError, ImportError) as error:
+        raise ValueError(f'cannot read the annotation file "{path}" with '
+                         f'backend_args={backend_args}: '
+                         f'{type(error).__name__}: {error}') from error
+    return parse_annotations(data, path)
 
 
 def missing_files(folder: str, names: List[str]) -> List[int]:

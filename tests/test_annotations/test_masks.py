@@ -186,6 +186,40 @@ def test_damaged_masks_have_a_fault(mask, fault):
         raise ValueError(found)
 
 
+NUMBERS = st.one_of(
+    st.integers(-9, 10**7), st.floats(-1e3, 1e6), st.floats(0, 1e-6),
+    st.none(), st.booleans(), st.text(max_size=2))
+POLYGON = st.lists(
+    NUMBERS, max_size=8) | st.lists(
+        st.integers(0, 99), min_size=6, max_size=8)
+
+
+def fault_by_numbers(mask):
+    """What a polygon must be, said with its numbers."""
+    is_mask = all(
+        isinstance(part, list) and all(
+            isinstance(v, (int, float)) and not isinstance(v, bool)
+            for v in part) for part in mask)
+    if not is_mask:
+        return 'is not a list of polygons'
+    if any(abs(v) >= 100_000 for part in mask for v in part):
+        return 'has a point more than 100000 pixels away'
+    if not any(len(part) >= 6 and len(part) % 2 == 0 for part in mask):
+        return 'has no '
+    return None
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    st.lists(POLYGON | NUMBERS, max_size=3), st.sampled_from([None, 1]),
+    st.sampled_from([(',', ':'), (', ', ': '), (' , ', ':')]))
+def test_polygons_are_judged_by_their_text_as_by_their_numbers(
+        mask, indent, separators):
+    text = json.dumps(mask, indent=indent, separators=separators)
+    found, expected = mask_fault(text.encode(), SIZE), fault_by_numbers(mask)
+    assert found == expected or found.startswith(expected)
+
+
 @pytest.fixture
 def store(tmp_path):
     parts = [b'[[1,2]]', b'', b'{"a":1}']

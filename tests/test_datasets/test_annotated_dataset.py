@@ -383,8 +383,10 @@ def test_the_log_says_what_is_lost(tmp_path, caplog, monkeypatch):
     logger = MMLogger.get_current_instance()
     monkeypatch.setattr(logger, 'handlers', [caplog.handler])
     build_coco(tmp_path, dataset, pipeline=LOAD)
-    record, = [r for r in caplog.records if r.levelno == logging.WARNING]
-    lines = record.getMessage().splitlines()
+    lines = [
+        record.getMessage() for record in caplog.records
+        if record.levelno == logging.WARNING
+    ]
     assert [line.split(' and ')[0].split(': ', 1)[1] for line in lines] == [
         '3 of 18 annotations belong to images that are not listed,',
         '1 of 15 annotations are marked iscrowd=1',
