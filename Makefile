@@ -32,9 +32,6 @@ ifeq ($(filter lite compiled,$(MMCV)),)
   $(error expected MMCV=lite or MMCV=compiled, but got MMCV=$(MMCV))
 endif
 
-# Threads of torch that wait would spin, and slow other processes down.
-export OMP_WAIT_POLICY ?= PASSIVE
-
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip
 CONSTRAINED = -c constraints/$(STACK).txt
@@ -47,6 +44,9 @@ HAS_OPS = $(BIN)/python -c 'import torch, mmcv._ext'
 STAMPS = $(VENV)/.stamps
 TORCH_STAMP = $(STAMPS)/torch-$(subst =,-,$(subst $() ,,$(TORCH)))
 MMCV_STAMP = $(STAMPS)/mmcv-$(MMCV)-for-$(notdir $(TORCH_STAMP))
+
+# Idle threads of torch spin otherwise, and starve what else runs here.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo experiment test lint env clean
 .DELETE_ON_ERROR:

@@ -20,6 +20,7 @@ from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.coco_metric import COCOEvalMetric  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
 from .heads.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
+from .heads.mask_head import LargeVocabHTCMaskHead  # noqa: E402
 from .heads.mask_head import LargeVocabMaskHead  # noqa: E402
 from .heads.roi_sampler import VerifiedRandomSampler  # noqa: E402
 from .host.configs import watch_configs  # noqa: E402
@@ -38,7 +39,7 @@ __all__ = [
     'COCOEvalMetric', 'COCOFormatDataset', 'RunCheckHook',
     'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
     'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
-    'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
-    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'LargeVocabHTCMaskHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
+    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
     'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]

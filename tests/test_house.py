@@ -1,8 +1,5 @@
 """Who may import whom: the rooms of the package stay in their order."""
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -123,27 +120,3 @@ def test_tools_import_the_package_before_what_needs_operators(path):
     needing = [i for i, m in enumerate(modules) if needs_operators(m)]
     if needing:
         assert 'eql_mmdet' in modules[:needing[0]]
-
-
-@pytest.mark.parametrize('given, found', [(None, 'PASSIVE'),
-                                          ('ACTIVE', 'ACTIVE')])
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
-        given, found):
-    env = {k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}
-    if given:
-        env['OMP_WAIT_POLICY'] = given
-    code = (
-        'import os, sys\n'
-        'class Look:\n'
-        '    def find_spec(self, name, path=None, target=None):\n'
-        '        if name == "torch":\n'
-        '            print(os.environ.get("OMP_WAIT_POLICY"), flush=True)\n'
-        '            os._exit(0)\n'
-        'sys.meta_path.insert(0, Look())\n'
-        'import eql_mmdet\n')
-    done = subprocess.run([sys.executable, '-c', code],
-                          env=env,
-                          stdout=subprocess.PIPE,
-                          text=True,
-                          cwd=PACKAGE.parent)
-    assert done.stdout.strip() == found

@@ -56,7 +56,7 @@ def load_runs(work_dirs):
             wrong.append(f'{work_dir}: {error}')
     if wrong:
         raise ValueError(f'{len(wrong)} of {len(work_dirs)} runs cannot be '
-                         'used:\n' + '\n'.join(wrong))
+                         'used: ' + '; '.join(wrong))
     check_runs(runs)
     return runs
 

@@ -93,13 +93,14 @@ def show(args, found):
 
 def write(args, found):
     """Write the files that were asked for."""
-    if args.csv:
-        write_rows(args.csv, found.categories)
-        print(f'all categories are in {args.csv}')
+    # Annotations without image counts cannot be drawn: then write nothing.
     if args.picture:
         draw_against_images(args.picture, found.categories,
                             (Path(args.a).stem, Path(args.b).stem))
         print(f'the picture is in {args.picture}')
+    if args.csv:
+        write_rows(args.csv, found.categories)
+        print(f'all categories are in {args.csv}')
 
 
 if __name__ == '__main__':

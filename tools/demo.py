@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
 import mmcv
 import numpy as np
 from mmengine.config import Config
@@ -13,6 +14,7 @@ from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
 from eql_mmdet.annotations.category_counts import load_counts
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.pictures import (Panel, draw_contact_sheet,
                                         draw_frequency, metric_table)
@@ -42,8 +44,9 @@ def main(argv=None):
     out = Path(parse_args(argv).out).resolve()
     os.chdir(ROOT)
     start = time.perf_counter()
-    make_tiny_lvis(
-        DATA, num_categories=60, num_train=1000, num_val=200, seed=0)
+    with one_line_refusals('demo'):
+        make_tiny_lvis(
+            DATA, num_categories=60, num_train=1000, num_val=200, seed=0)
     cfg = Config.fromfile(CONFIG)
     cfg.work_dir = str(out)
     cfg.resume = True

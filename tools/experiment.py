@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.long_tail_report import (Categories, draw_ap_by_count,
                                                 draw_pressure, pressure_table)
@@ -52,6 +53,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+@one_line_refusals('experiment')
 def main(argv=None):
     """Write the sets, train what is missing, leave tables and pictures."""
     args = parse_args(argv)

@@ -287,7 +287,7 @@ def read_annotations(path: Union[str, os.PathLike]) -> Annotations:
     path = os.fspath(path)
     try:
         status = os.stat(path)
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        if not stat.S_ISREG(status.st_mode) and not os.path.isdir(path):
             raise OSError('it is no regular file, which masks are read from')
         return _read(path, os.path.realpath(path), status.st_mtime_ns,
                      status.st_size)

@@ -68,9 +68,10 @@ class AnnotatedDataset(BaseDetDataset):
 
     @property
     def metainfo(self) -> dict:
-        """Classes and more; a lazy data set is read for the classes."""
-        if self._metainfo.get('classes') is None:
-            self.full_init()
+        """Classes and more; a lazy data set asks its file, if there is one."""
+        if self._metainfo.get('classes') is None and osp.isfile(self.ann_file):
+            annotations = load_annotations(self.ann_file, self.backend_args)
+            self._metainfo['classes'] = annotations.names
         return super().metainfo
 
     def load_data_list(self) -> Records:
@@ -297,6 +298,11 @@ class AnnotatedDataset(BaseDetDataset):
         subset = super().get_subset(indices)
         subset.data_list = Records(subset, subset.data_list.positions)
         return subset
+
+    def _copy_without_annotation(self, memo: Optional[dict] = None) -> Any:
+        # The host's default is one dict for all calls: it takes a new object
+        # for one that is gone if it has the same address.
+        return super()._copy_without_annotation({} if memo is None else memo)
 
     def _get_unserialized_subset(
             self, indices: Union[Sequence[int], int]) -> Records:

@@ -137,11 +137,16 @@ def _check_model(model: nn.Module, classes: Sequence[str]) -> None:
 def _check_resumed(runner: Runner, checkpoint: dict,
                    known: Optional[Sequence[str]]) -> None:
     meta = checkpoint.get('meta') or {}
-    if not {'epoch', 'iter'} <= set(meta) or 'message_hub' not in checkpoint:
+    missing = [key for key in ('epoch', 'iter') if key not in meta]
+    # Without it the host would start the optimizer anew, and not say so.
+    missing += [k for k in ('message_hub', 'optimizer') if k not in checkpoint]
+    if missing:
+        path = runner._load_from or 'the last checkpoint'
         raise ValueError(
-            'the checkpoint that is to be resumed holds weights only, no '
-            'training state; to start from its weights give it as load_from '
-            '(--cfg-options load_from=FILE), without --resume')
+            f'{path} is to be resumed, but holds weights only, no training '
+            f'state ({", ".join(missing)}); to start from its weights give '
+            f'it as load_from (--cfg-options load_from=FILE), without '
+            f'--resume')
     classes = _classes(runner.train_dataloader.dataset)
     if known is None:
         return

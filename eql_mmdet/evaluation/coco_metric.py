@@ -95,7 +95,7 @@ class COCOEvalMetric(CocoMetric):
 def _with_dicts(sample: dict) -> dict:
     predicted = sample['pred_instances']
     if isinstance(predicted.get('masks'), RLEMasks):
-        rles = [dict(rle) for rle in predicted['masks'].rles]
+        rles = predicted['masks'].rles
         return dict(sample, pred_instances=dict(predicted, masks=rles))
     return sample
 

@@ -63,5 +63,5 @@ def _open_groups(scores: Tensor, number: int) -> Tuple[Tensor, Tensor]:
 
 def _nth_largest(values: Tensor, number: int) -> Tensor:
     if number >= len(values):
-        return values.new_tensor(-torch.inf)
+        return values.new_full((), -torch.inf)
     return values.topk(number, sorted=False).values.min()

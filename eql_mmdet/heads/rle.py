@@ -66,8 +66,8 @@ def encode_rows(masks: Any, rows: np.ndarray, size: Tuple[int, int],
 
     Args:
         masks: (n, height, width) boolean or 0/1 tensor or array, on any
-            device; n RLE dicts, or an object that has them as ``rles``
-            (then they are only checked).
+            device; n RLE dicts, or ``RLEMasks``, whose other masks stay
+            where they are (both are only checked).
         rows: (m,) indices of the masks to encode.
         size: (height, width) of the image in the annotation file.
         image_id: For messages.
@@ -81,8 +81,9 @@ def encode_rows(masks: Any, rows: np.ndarray, size: Tuple[int, int],
             damaged.
     """
     if not isinstance(masks, (torch.Tensor, np.ndarray)):
-        rles = getattr(masks, 'rles', masks)
-        return _read_rles([rles[row] for row in rows], size, image_id)
+        if hasattr(type(masks), 'rles'):  # only what is wanted is encoded
+            return _read_rles(masks[rows].rles, size, image_id)
+        return _read_rles([masks[row] for row in rows], size, image_id)
     if tuple(masks.shape[1:]) != size:
         raise ValueError(
             f'masks of image {image_id} must have its size (height, width) '

@@ -1,10 +1,55 @@
 """Masks kept as RLE, which look like bitmaps to whoever looks at them."""
-from typing import Any, List, Sequence, Tuple, Union
+from typing import Any, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import pycocotools.mask as mask_utils
 import torch
 from torch import Tensor
+
+from .paste import paste_crops
+from .rle import encode_crop
+
+
+class UnpastedMasks(NamedTuple):
+    """The n masks of an image as a mask head leaves them, on its device.
+
+    Attributes:
+        scores: (n, h, w) in [0, 1], of the inside of each box.
+        boxes: (n, 4) x1, y1, x2, y2 in pixels of the image.
+        threshold: A pixel belongs to the object from this score on.
+    """
+    scores: Tensor
+    boxes: Tensor
+    threshold: float
+
+    def take(self, rows: np.ndarray) -> 'UnpastedMasks':
+        """Choose masks, where they are.
+
+        Args:
+            rows: (m,) indices.
+
+        Returns:
+            The m masks.
+        """
+        index = torch.from_numpy(rows).to(self.boxes.device)
+        return self._replace(
+            scores=self.scores[index], boxes=self.boxes[index])
+
+    def encode(self, size: Tuple[int, int]) -> List[bytes]:
+        """Take all of them off the device and paste them into the image.
+
+        Args:
+            size: (height, width) of the image.
+
+        Returns:
+            n compressed counts.
+        """
+        crops = paste_crops(self.scores.cpu().float(), self.boxes.cpu(), size,
+                            self.threshold)
+        return [
+            encode_crop(crop.numpy(), top, left, size)
+            for top, left, crop in crops
+        ]
 
 
 class RLEMasks:
@@ -14,19 +59,33 @@ class RLEMasks:
     ``pred_instances.masks``: length, shape, indexing, iteration, ``numpy()``
     and ``np.asarray`` behave as there, and so MMDetection's visualizer and
     its dump of results work. A bitmap is made when it is asked for. An
-    evaluator that knows them takes ``rles``.
+    evaluator that knows them takes ``rles``, of the part that it needs.
+
+    Masks that are not pasted yet stay on their device until somebody looks:
+    a part that is chosen by a slice or by indices leaves the others alone;
+    a single mask, ``rles`` and the rest need them all, and do it once.
 
     Args:
-        counts: n compressed counts.
+        masks: n compressed counts, or the masks before they are pasted.
         size: (height, width) of the image.
-
-    Attributes:
-        rles: n dicts with ``size`` and ``counts``, as in the COCO format.
     """
 
-    def __init__(self, counts: Sequence[bytes], size: Tuple[int, int]) -> None:
+    def __init__(self, masks: Union[Sequence[bytes], UnpastedMasks],
+                 size: Tuple[int, int]) -> None:
         self.size = size
-        self.rles = [dict(size=list(size), counts=item) for item in counts]
+        self._masks = masks
+
+    def _counts(self) -> List[bytes]:
+        if isinstance(self._masks, UnpastedMasks):
+            self._masks = self._masks.encode(self.size)
+        return self._masks
+
+    @property
+    def rles(self) -> List[dict]:
+        """N dicts with ``size`` and ``counts``, as in the COCO format."""
+        return [
+            dict(size=list(self.size), counts=item) for item in self._counts()
+        ]
 
     @property
     def shape(self) -> torch.Size:
@@ -34,18 +93,24 @@ class RLEMasks:
         return torch.Size((len(self), *self.size))
 
     def __len__(self) -> int:
-        return len(self.rles)
+        unpasted = isinstance(self._masks, UnpastedMasks)
+        return len(self._masks.boxes if unpasted else self._masks)
 
     def __repr__(self) -> str:
         return f'RLEMasks{tuple(self.shape)}'
+
+    def __reduce__(self) -> Tuple:
+        return RLEMasks, (self._counts(), self.size)
 
     def __getitem__(self, item: Any) -> Union[Tensor, 'RLEMasks']:
         """Return one (height, width) bool bitmap, or a part of the masks."""
         chosen = np.arange(len(self))[_to_index(item)]
         if chosen.ndim == 0:
-            bitmap = mask_utils.decode(self.rles[int(chosen)])
-            return torch.from_numpy(bitmap).bool()
-        return RLEMasks([self.rles[i]['counts'] for i in chosen], self.size)
+            rle = dict(size=self.size, counts=self._counts()[int(chosen)])
+            return torch.from_numpy(mask_utils.decode(rle)).bool()
+        if isinstance(self._masks, UnpastedMasks):
+            return RLEMasks(self._masks.take(chosen), self.size)
+        return RLEMasks([self._masks[i] for i in chosen], self.size)
 
     @staticmethod
     def cat(parts: List['RLEMasks']) -> 'RLEMasks':
@@ -57,7 +122,13 @@ class RLEMasks:
         Returns:
             All masks.
         """
-        counts = [rle['counts'] for part in parts for rle in part.rles]
+        masks = [part._masks for part in parts]
+        if all(isinstance(item, UnpastedMasks) for item in masks):
+            whole = masks[0]._replace(
+                scores=torch.cat([item.scores for item in masks]),
+                boxes=torch.cat([item.boxes for item in masks]))
+            return RLEMasks(whole, parts[0].size)
+        counts = [item for part in parts for item in part._counts()]
         return RLEMasks(counts, parts[0].size)
 
     def numpy(self) -> np.ndarray:
@@ -79,7 +150,8 @@ class RLEMasks:
         return self
 
     def cpu(self) -> 'RLEMasks':
-        """Do nothing: they are there."""
+        """Take what is still on a device off it."""
+        self._counts()
         return self
 
 

@@ -2,7 +2,7 @@
 import os
 import os.path as osp
 import pickle
-from typing import IO, Any, Callable, List, Optional, Union
+from typing import IO, Any, Callable, Dict, List, Optional, Union
 from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint as host_checkpoint
@@ -11,23 +11,29 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from .old_torch import load_with_names
 
-def checkpoint_types() -> List[Any]:
+
+def checkpoint_names() -> Dict[str, Any]:
     """List what mmengine checkpoints hold besides tensors and builtins.
 
     Returns:
-        Types and constructors of the training log (``HistoryBuffer``) and
-        of the numpy values in it.
+        Name in a file -> what it stands for: types and constructors of the
+        training log (``HistoryBuffer``) and of the numpy values in it, by
+        what numpy 1 and numpy 2 call them.
     """
     multiarray = (getattr(np, '_core', None) or np.core).multiarray
-    kinds = [
+    kinds: List[Any] = [
         np.float64, np.float32, np.int64, np.int32, np.uint32, np.uint8,
         np.bool_
     ]
-    return [
-        HistoryBuffer, (_history_method, 'builtins.getattr'), np.ndarray,
-        np.dtype, multiarray._reconstruct, multiarray.scalar
-    ] + [type(np.dtype(kind)) for kind in kinds]
+    types = [HistoryBuffer, np.ndarray, np.dtype]
+    types += [type(np.dtype(kind)) for kind in kinds]
+    names = {f'{t.__module__}.{t.__name__}': t for t in types}
+    for core in ('numpy.core', 'numpy._core'):
+        for maker in (multiarray._reconstruct, multiarray.scalar):
+            names[f'{core}.multiarray.{maker.__name__}'] = maker
+    return {**names, 'builtins.getattr': _history_method}
 
 
 def _history_method(owner: type, name: str) -> Callable:
@@ -52,19 +58,16 @@ class _SafeTorch:
 def load_checkpoints_safely() -> None:
     """Read checkpoints without running code, wherever they come from.
 
-    From torch 2.6 on ``torch.load`` refuses types it does not know, and
-    mmengine 0.10.7 does not introduce its own, so that neither ``--resume``
-    nor ``tools/test.py`` can read what training wrote; onedl-mmengine
-    0.10.12 falls back to unsafe loading instead. And both load what an
-    address points to (``http://``, ``torchvision://``, ``open-mmlab://``,
-    ``s3://`` and others) without any check. All of it goes through the names
-    ``torch.load`` and ``load_url`` of one module, which are changed. Does
-    nothing before torch 2.5, which cannot be told what is safe. Ends when
-    the host loads with ``weights_only=True``, its own list of types and no
-    way around it.
+    Before torch 2.6 ``torch.load`` runs any code in a file. From then on it
+    refuses types it does not know, and mmengine 0.10.7 does not introduce
+    its own, so that neither ``--resume`` nor ``tools/test.py`` can read what
+    training wrote; onedl-mmengine 0.10.12 falls back to unsafe loading
+    instead. And both load what an address points to (``http://``,
+    ``torchvision://``, ``open-mmlab://``, ``s3://`` and others) without any
+    check. All of it goes through the names ``torch.load`` and ``load_url``
+    of one module, which are changed. Ends when the host loads with
+    ``weights_only=True``, its own list of types and no way around it.
     """
-    if not hasattr(torch.serialization, 'safe_globals'):
-        return
     host_checkpoint.torch = _SafeTorch()
     host_checkpoint.load_url = load_url
     CheckpointLoader.register_scheme(
@@ -110,6 +113,7 @@ def load_url(url: str,
         What the file holds.
 
     Raises:
+        OSError: If it cannot be downloaded.
         ValueError: As for :func:`load_local_checkpoint`.
     """
     folder = model_dir or osp.join(torch.hub.get_dir(), 'checkpoints')
@@ -117,7 +121,10 @@ def load_url(url: str,
     path = osp.join(folder, osp.basename(urlparse(url).path))
     if not osp.exists(path):
         # Whole or not there: it is renamed when it has arrived.
-        torch.hub.download_url_to_file(url, path, progress=progress)
+        try:
+            torch.hub.download_url_to_file(url, path, progress=progress)
+        except OSError as error:
+            raise OSError(f'cannot download "{url}": {error}') from error
     return load_safely(path, map_location, f'{url} (in {path})')
 
 
@@ -138,10 +145,10 @@ def load_safely(file: Union[str, IO],
         ValueError: If it holds any other type or is damaged.
     """
     try:
-        with torch.serialization.safe_globals(checkpoint_types()):
-            return torch.load(
-                file, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        return _load(file, map_location)
+    # What is no pickle at all can raise more than pickle says.
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError,
+            LookupError, AttributeError, TypeError) as error:
         # torch's message goes on to recommend loading it all the same.
         lines = str(error).splitlines() or ['it is empty']
         marks = ('WeightsUnpickler error', 'GLOBAL')
@@ -153,3 +160,12 @@ def load_safely(file: Union[str, IO],
             f'expected a checkpoint of tensors and training logs, but '
             f'"{name}" is damaged or holds something else, which could run '
             f'code when loaded ({reason.split(". ")[0]})') from error
+
+
+def _load(file: Union[str, IO], map_location: Any) -> dict:
+    names = checkpoint_names()
+    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
+        return load_with_names(file, map_location, names)
+    known = [(value, name) for name, value in names.items()]
+    with torch.serialization.safe_globals(known):
+        return torch.load(file, map_location=map_location, weights_only=True)

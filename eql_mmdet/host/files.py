@@ -19,7 +19,7 @@ def whole_file(path: Union[str, os.PathLike],
         path: The file. Folders that are missing are made.
         mode: ``'w'`` or ``'wb'``.
         replace: Whether an existing file may be replaced.
-        **kwargs: Of ``open``.
+        **kwargs: Of ``open``; text is UTF-8 by default.
 
     Yields:
         The open file.
@@ -27,9 +27,12 @@ def whole_file(path: Union[str, os.PathLike],
     Raises:
         FileExistsError: If there is such a file and it must stay.
     """
-    path = os.path.abspath(path)
+    # Of a link what it points to is replaced.
+    path = (os.path.realpath if replace else os.path.abspath)(path)
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
+    if 'b' not in mode:
+        kwargs.setdefault('encoding', 'utf-8')
     part = os.path.join(folder, f'.{name}.{os.getpid()}.part')
     try:
         with open(part, mode, **kwargs) as file:
@@ -46,6 +49,9 @@ def whole_file(path: Union[str, os.PathLike],
 def _name(part: str, path: str) -> None:
     try:
         os.link(part, path)
-    except FileExistsError as error:
-        raise FileExistsError(f'"{path}" is already there; remove it or '
-                              f'choose another') from error
+    except OSError as error:
+        if os.path.lexists(path):
+            raise FileExistsError(f'"{path}" is already there; remove it or '
+                                  f'choose another') from error
+        # Some file systems have no second names.
+        os.replace(part, path)

@@ -13,6 +13,8 @@ from torch.distributed import destroy_process_group
 
 from .command_line import one_line_refusals
 
+LVIS_HEADS = ('EQLBBoxHead', 'LargeVocabBBoxHead')
+
 
 def load_host_tool(name: str) -> ModuleType:
     """Load ``tools/NAME.py`` of the installed MMDetection.
@@ -70,7 +72,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
     Raises:
         ValueError: If a config or checkpoint is not a file, or ``--tta`` is
-            asked of a model with masks, which the host cannot merge.
+            asked of a model that the host cannot merge.
     """
     resume = getattr(args, 'resume', None)
     paths = {
@@ -83,12 +85,40 @@ def check_arguments(args: argparse.Namespace) -> None:
         if path is not None and '://' not in path and not Path(path).is_file():
             raise ValueError(
                 f'expected {option} to be a file, but there is no "{path}"')
-    if getattr(args, 'tta', False) and _has_masks(args.config):
+    if getattr(args, 'tta', False):
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        check_views(cfg)
+
+
+def check_views(cfg: Config) -> None:
+    """Refuse to merge several views of an image where the host cannot.
+
+    ``DetTTAModel`` knows no masks, and keeps 100 detections of an image
+    unless it is told otherwise. A ``tta_model`` of another type is left
+    alone.
+
+    Args:
+        cfg: The config that is tested.
+
+    Raises:
+        ValueError: If the model has masks, or a box head of this package
+            without a ``tta_model`` that says how many detections to keep.
+    """
+    tta = cfg.get('tta_model') or {}
+    if tta.get('type', 'DetTTAModel') != 'DetTTAModel':
+        return
+    roi_head = cfg.model.get('roi_head') or {}
+    # Detectors of one stage have their mask head beside the others.
+    if roi_head.get('mask_head') or cfg.model.get('mask_head'):
         raise ValueError('--tta merges the boxes of several views and drops '
                          'masks, but the model has a mask head; test without '
                          '--tta')
-
-
-def _has_masks(config: str) -> bool:
-    roi_head = Config.fromfile(config).model.get('roi_head') or {}
-    return bool(roi_head.get('mask_head'))
+    heads = roi_head.get('bbox_head') or []
+    heads = heads if isinstance(heads, (list, tuple)) else [heads]
+    ours = [h['type'] for h in heads if h.get('type') in LVIS_HEADS]
+    if ours and not tta:
+        raise ValueError(f'--tta keeps 100 detections of an image, but '
+                         f'{ours[0]} is for LVIS, which counts 300; say how '
+                         f'many in tta_model=dict(type="DetTTAModel", '
+                         f'tta_cfg=...), or test without --tta')

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .functional import foreground_accuracy, sigmoid_scores
 from .fused import equalization_roi_loss
-from .tail_loss import TailLoss
+from .tail_loss import PLACE, TailLoss
 
 
 @MODELS.register_module()
@@ -108,12 +108,23 @@ class EqualizationLoss(TailLoss):
         """
         self.check_trainable()
         self._check_sets(verified, image_index)
+        self._check_head(cls_score, label)
         tail = self.tail_mask
         if self.keep_verified:
             tail = torch.where(verified, 0, tail)  # (N, K)
         loss = equalization_roi_loss(cls_score, label, tail, image_index,
                                      self.exclude_background)
         return self._reduce(loss, weight, avg_factor, reduction_override)
+
+    def _check_head(self, cls_score: Tensor, label: Tensor) -> None:
+        columns = self.tail_mask.numel()
+        if (cls_score.ndim != 2 or cls_score.shape[1] != columns
+                or label.shape != cls_score.shape[:1]):
+            raise ValueError(
+                f'EqualizationLoss expects logits (R, {columns}), a column '
+                f'for each category of frequency_source, and labels (R,), '
+                f'but got {tuple(cls_score.shape)} and {tuple(label.shape)}; '
+                f'it is for {PLACE}')
 
     def _check_sets(self, verified: Optional[Tensor],
                     image_index: Optional[Tensor]) -> None:

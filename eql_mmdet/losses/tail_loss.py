@@ -13,6 +13,9 @@ from ..annotations.names import check_names
 from ..host.logs import warn_each
 from ..rarity.tail import Tail, check_choice, choose_tail
 
+PLACE = (
+    'the box heads of two-stage detectors (roi_head.bbox_head); one-stage '
+    'detectors and DETR need another loss')
 REDUCTIONS = ('none', 'mean', 'sum')
 
 
@@ -54,6 +57,12 @@ class TailLoss(nn.Module):
                 f'so this model can be tested but not trained',
                 logger='current',
                 level=logging.WARNING)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'use_sigmoid':  # other heads ask for it, ours do not
+            raise AttributeError(
+                f'{type(self).__name__} has no use_sigmoid: it is for {PLACE}')
+        return super().__getattr__(name)
 
     def _set_tail(self, tail: Tail) -> None:
         self.frequency_threshold = tail.threshold

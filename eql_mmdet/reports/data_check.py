@@ -20,13 +20,12 @@ from ..datasets.files import missing_files
 LISTED = 10
 #: What ``healthcheck`` of hotcoco says and the findings say better.
 _SAID = {
-    'degenerate_bbox', 'zero_area', 'zero_instance_category',
-    'low_instance_category', 'missing_image', 'missing_category'
+    'degenerate_bbox', 'bbox_out_of_bounds', 'zero_area',
+    'zero_instance_category', 'low_instance_category', 'missing_image',
+    'missing_category'
 }
 #: What to do about the rest of it.
 _MENDS = dict(
-    bbox_out_of_bounds='the host cuts them at the border; if they are many, '
-    'check that "bbox" is x, y, width, height',
     extreme_aspect_ratio='look at some; nothing to do if they are right',
     near_duplicate='take one of each two out if they are the same object')
 

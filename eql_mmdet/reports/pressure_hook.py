@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from .pressure import Pressure, category_pressure
 
+#: By this much, times R, a loss is scaled for a gradient in half precision.
+HALF_SCALE = 2**14
 COLUMNS = ('iteration', 'category', 'name', *Pressure._fields)
 
 
@@ -27,7 +29,8 @@ class CategoryPressureHook(Hook):
     category: the sums since the last time, as in
     :class:`~eql_mmdet.reports.pressure.Pressure`, over all processes. The
     gradient is that of the loss as it is trained, before any loss scaling.
-    Costs another backward pass of the classification loss alone.
+    Costs another backward pass of the classification loss alone, in half
+    precision two (see :func:`logit_gradient`).
 
     Args:
         interval: Iterations between two tables, at least 1.
@@ -98,8 +101,7 @@ class CategoryPressureHook(Hook):
             return
         if isinstance(output, dict):  # as SeesawLoss, losses by name
             output = sum(v for k, v in output.items() if 'loss' in k)
-        gradient, = torch.autograd.grad(
-            output.sum(), logits, retain_graph=True)
+        gradient = logit_gradient(output.sum(), logits)
         with torch.no_grad():
             scores = (
                 loss_cls.get_activation(logits) if getattr(
@@ -118,6 +120,33 @@ class CategoryPressureHook(Hook):
         _append(
             osp.join(runner.log_dir, 'category_pressure.csv'), iteration,
             classes, sums.T.tolist())
+
+
+def logit_gradient(loss: Tensor, logits: Tensor) -> Tensor:
+    """Derive a loss by logits that may be in half precision.
+
+    The mean over R RoIs makes the many small gradients of a category too
+    small for float16: at a logit of -11 and 1,024 RoIs their sum comes to
+    0.08 of what it is. So the loss is scaled first, as AMP does, by
+    R * 2^14: a RoI that teaches as much as it can, 1 a score, then stays
+    below the largest float16, and logits down to -25 still count. Where a
+    loss teaches more, so that a value overflows, it is taken unscaled.
+
+    Args:
+        loss: Scalar.
+        logits: (R, C), part of the graph of ``loss``, which is kept.
+
+    Returns:
+        (R, C) gradient, float32 or better.
+    """
+    gradient, = torch.autograd.grad(loss, logits, retain_graph=True)
+    if logits.dtype != torch.float16:  # bfloat16 has the range of float32
+        return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    scale = len(logits) * HALF_SCALE
+    scaled, = torch.autograd.grad(
+        loss.float() * scale, logits, retain_graph=True)
+    return torch.where(scaled.isfinite(),
+                       scaled.float() / max(scale, 1), gradient.float())
 
 
 @master_only

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATA_SAMPLERS, DATASETS
-from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmengine.dataset import BaseDataset, DefaultSampler, pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
@@ -91,6 +91,16 @@ def test_a_part_of_a_set_is_that_of_the_host(build, indices):
         assert [part.get_cat_ids(i) for i in range(len(part))
                 ] == [list(range(3 - i % 3)) for i in expected]
         assert part.metainfo['classes'] == NAMES
+
+
+def test_a_part_takes_nothing_from_parts_that_are_gone(build, monkeypatch):
+    """The host remembers copies by address, also of what is gone."""
+    whole = build()
+    copies = {id(whole.pipeline): 'of another data set'}
+    monkeypatch.setattr(BaseDataset._copy_without_annotation, '__defaults__',
+                        (copies, ))
+    assert whole.get_subset(2).pipeline != 'of another data set'
+    assert len(whole.get_subset(2)) == 2
 
 
 def test_a_part_has_classes_of_its_own(build):

@@ -129,16 +129,31 @@ def test_training_is_not_resumed_with_other_labels(trained, project):
         runner.train()
 
 
-@pytest.mark.parametrize('keys', [('state_dict', ),
-                                  ('state_dict', 'meta', 'optimizer')])
-def test_weights_alone_are_not_resumed(trained, project, keys):
+CONVERTED = dict(dataset_meta=dict(classes=NAMES))
+
+
+@pytest.mark.parametrize(
+    'change', [
+        lambda c: c['state_dict'],
+        lambda c: dict(state_dict=c['state_dict'], meta=CONVERTED),
+        lambda c: dict(c, meta=CONVERTED),
+        lambda c: {
+            k: v
+            for k, v in c.items() if k != 'message_hub'
+        },
+        lambda c: {
+            k: v
+            for k, v in c.items() if k != 'optimizer'
+        },
+    ],
+    ids=['bare', 'converted', 'counters', 'log', 'published'])
+def test_weights_alone_are_not_resumed(trained, project, change):
     whole = torch.load(checkpoint_of(trained), weights_only=False)
-    part = {key: whole[key] for key in keys}
-    part['meta'] = dict(dataset_meta=dict(classes=NAMES))
-    torch.save(part, project / 'weights.pth')
+    torch.save(change(whole), project / 'weights.pth')
     runner = make_runner(
         project, load_from=str(project / 'weights.pth'), resume=True)
-    with pytest.raises(ValueError, match='weights only.*load_from'):
+    with pytest.raises(
+            ValueError, match='weights.pth.*weights only.*load_from'):
         runner.train()
     assert runner.iter == 0
 

@@ -1,4 +1,7 @@
 """LargeVocabMaskHead: against the masks of the host and pycocotools."""
+import copy
+import pickle
+
 import numpy as np
 import pycocotools.mask as mask_utils
 import pytest
@@ -14,6 +17,8 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
+from eql_mmdet.heads.paste import paste_crops
+from eql_mmdet.heads.rle import encode_rows
 from eql_mmdet.heads.rle_masks import RLEMasks
 
 SHAPE = dict(num_convs=0, in_channels=4, conv_out_channels=4, num_classes=3)
@@ -91,20 +96,33 @@ def real_case():
             torch.tensor([0, 1, 2, 1, 0]), meta)
 
 
-@pytest.mark.parametrize('changed', [
-    dict(rcnn_test_cfg=ConfigDict(mask_thr_binary=-1)),
-    dict(activate_map=True),
-])
-def test_scores_and_augmented_masks_are_left_to_the_host(changed):
-    options = {'rcnn_test_cfg': CONFIG, **changed}
+def test_pictures_of_scores_are_left_to_the_host():
     logits, boxes, labels, meta = real_case()
-    if 'activate_map' in changed:
-        logits = logits.sigmoid().numpy()
     ours, host = (
         head._predict_by_feat_single(logits, boxes.clone(), labels, meta,
-                                     **options)
+                                     ConfigDict(mask_thr_binary=-1))
         for head in (build(rle=True), build_host()))
     assert ours.dtype == host.dtype and torch.equal(ours, host)
+
+
+@pytest.mark.parametrize('kind', [torch.Tensor.numpy, torch.clone])
+@pytest.mark.parametrize('agnostic', [False, True])
+def test_masks_that_are_scores_already_are_only_pasted(kind, agnostic):
+    logits, boxes, labels, meta = real_case()
+    scores = logits[:, :1].sigmoid() if agnostic else logits.sigmoid()
+    host, bitmaps, rle = (
+        head._predict_by_feat_single(
+            kind(scores),
+            boxes.clone(),
+            labels,
+            meta,
+            CONFIG,
+            activate_map=True)
+        for head in (build_host(agnostic), build(agnostic),
+                     build(agnostic, rle=True)))
+    assert 0 < host.float().mean() < 1
+    assert torch.equal(bitmaps, host)
+    assert np.array_equal(rle.numpy(), host.numpy())
 
 
 def test_scores_equal_to_the_threshold_belong_to_the_object():
@@ -149,6 +167,64 @@ def test_rle_masks_are_read_like_a_tensor(rle_and_bitmaps):
     assert len(RLEMasks.cat([rle, rle[:2]])) == 7
     with pytest.raises(IndexError):
         rle[5]
+
+
+@pytest.fixture
+def pasted(monkeypatch):
+    """How many masks were pasted, call by call."""
+    numbers = []
+
+    def count(masks, boxes, size, threshold):
+        numbers.append(len(masks))
+        return paste_crops(masks, boxes, size, threshold)
+
+    monkeypatch.setattr('eql_mmdet.heads.rle_masks.paste_crops', count)
+    return numbers
+
+
+def test_only_masks_that_are_asked_for_are_pasted(rle_and_bitmaps, pasted):
+    rle, bitmaps = rle_and_bitmaps
+    part = rle[torch.tensor([True, False, True, True, False])]
+    assert len(part) == 3 and rle.shape == bitmaps.shape and pasted == []
+    rows = np.array([0, 2])
+    counts = encode_rows(part, rows, (60, 60), 1)
+    assert pasted == [2]
+    assert counts == [rle.rles[0]['counts'], rle.rles[3]['counts']]
+    assert pasted == [2, 5]
+    assert list(map(torch.equal, rle, bitmaps)) == [True] * 5
+    assert pasted == [2, 5]
+
+
+def test_parts_are_put_together_before_they_are_pasted(rle_and_bitmaps,
+                                                       pasted):
+    rle, bitmaps = rle_and_bitmaps
+    instances = InstanceData(scores=torch.arange(5), masks=rle)
+    chosen = instances[instances.scores > 1]
+    assert len(chosen.masks) == 3 and pasted == []
+    assert np.array_equal(chosen.masks.numpy(), bitmaps[2:].numpy())
+    assert pasted == [3]
+    mixed = RLEMasks.cat([rle, chosen.masks])
+    assert np.array_equal(mixed.numpy()[5:], bitmaps[2:].numpy())
+
+
+def test_boxes_that_are_rescaled_later_change_no_mask():
+    logits, boxes, labels, meta = real_case()
+    found = [
+        build(rle=True)._predict_by_feat_single(logits, boxes, labels, meta,
+                                                CONFIG) for _ in range(2)
+    ]
+    first = found[0].rles
+    boxes *= 0.5
+    assert found[1].rles == first
+
+
+@pytest.mark.parametrize(
+    'copied', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_hold_rle_and_no_tensors(rle_and_bitmaps, copied, pasted):
+    found = copied(rle_and_bitmaps[0])
+    assert pasted == [5]
+    assert np.array_equal(found.numpy(), rle_and_bitmaps[1].numpy())
+    assert pasted == [5]
 
 
 def sample(masks):

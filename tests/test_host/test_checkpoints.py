@@ -2,10 +2,13 @@
 import functools
 import http.server
 import io
+import re
 import threading
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import (CheckpointLoader, load_from_ceph,
                                         load_from_openmmlab, load_from_pavi)
 
@@ -19,6 +22,26 @@ class Attack:
 
     def __reduce__(self):
         return open, (self.path, 'w')
+
+
+@pytest.fixture(params=['2.1.2', '2.5.1', '2.6.0'])
+def version(request, monkeypatch):
+    """Load as this version of torch must; the torch at hand can do both."""
+    monkeypatch.setattr(torch, '__version__', request.param)
+    if request.param < '2.6':
+        monkeypatch.delattr(torch.serialization, 'safe_globals')
+
+
+def trained():
+    """What a training saves, in small."""
+    history = HistoryBuffer([1.5, 0.5], [1, 1])
+    return dict(
+        meta=dict(epoch=1, seed=np.int64(3)),
+        state_dict=torch.nn.Linear(2, 1).state_dict(),
+        optimizer=dict(state={0: dict(step=torch.tensor(1.))}),
+        message_hub=dict(
+            log_scalars={'train/loss': history},
+            runtime_info=dict(lr=np.float64(0.1), seen=np.ones(3, bool))))
 
 
 @pytest.fixture
@@ -119,3 +142,63 @@ def test_torch_itself_is_untouched():
     assert host.torch.load is checkpoints._SafeTorch.load
     assert torch.load is not host.torch.load
     assert host.torch.nn is torch.nn
+
+
+def test_a_failed_download_names_the_address(server):
+    with pytest.raises(OSError, match=f'"{server[1]}/none.pth".*404'):
+        CheckpointLoader.load_checkpoint(f'{server[1]}/none.pth')
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('core', ['numpy.core', 'numpy._core'])
+def test_what_training_saved_is_read_whole(tmp_path, version, zipped, core):
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(trained(), path, _use_new_zipfile_serialization=zipped)
+    if not zipped:
+        data, changes = re.subn(rb'cnumpy\._?core\.', f'c{core}.'.encode(),
+                                path.read_bytes())
+        assert changes
+        path.write_bytes(data)
+    found = checkpoints.load_local_checkpoint(str(path), 'cpu')
+    history = found['message_hub']['log_scalars']['train/loss']
+    assert isinstance(history, HistoryBuffer) and history.mean() == 1
+    assert history.data[0].tolist() == [1.5, 0.5]
+    assert found['meta'] == dict(epoch=1, seed=3)
+    info = found['message_hub']['runtime_info']
+    assert info['lr'] == 0.1 and info['seen'].tolist() == [True] * 3
+    assert found['optimizer']['state'][0]['step'] == 1
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize(
+    'dtype',
+    [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
+def test_state_dicts_are_read(tmp_path, version, dtype, zipped):
+    state = dict(a=torch.ones(2, dtype=dtype))
+    state['b'] = torch.nn.Parameter(torch.ones(4)[1:3], requires_grad=False)
+    path = tmp_path / 'a.pth'
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    for file in (str(path), io.BytesIO(path.read_bytes())):
+        found = checkpoints.load_safely(file, 'cpu')
+        assert list(found) == ['a', 'b']
+        assert all(found[k].equal(v) for k, v in state.items())
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_no_version_runs_code(tmp_path, version, zipped):
+    trace, path = tmp_path / 'trace', tmp_path / 'bad.pth'
+    torch.save(
+        dict(state_dict={}, x=Attack(str(trace))),
+        path,
+        _use_new_zipfile_serialization=zipped)
+    trace.unlink(missing_ok=True)
+    with pytest.raises(ValueError, match='bad.pth.*GLOBAL io.open'):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert not trace.exists()
+
+
+def test_programs_of_torchscript_are_refused(tmp_path, version):
+    path = str(tmp_path / 'script.pth')
+    torch.jit.script(torch.nn.Linear(2, 1)).save(path)
+    with pytest.raises(ValueError, match='script.pth.*TorchScript'):
+        checkpoints.load_local_checkpoint(path)

@@ -46,6 +46,41 @@ def test_an_existing_file_is_replaced_only_if_it_may_be(tmp_path):
     assert path.read_text() == 'new'
 
 
+def test_file_systems_without_second_names_are_written_to(
+        tmp_path, monkeypatch):
+
+    def link(*args):
+        raise PermissionError(1, 'Operation not permitted')
+
+    monkeypatch.setattr(os, 'link', link)
+    with whole_file(tmp_path / 'c.txt', replace=False) as file:
+        file.write('new')
+    assert os.listdir(tmp_path) == ['c.txt']
+    with pytest.raises(FileExistsError, match='already there'):
+        with whole_file(tmp_path / 'c.txt', replace=False) as file:
+            file.write('newer')
+    assert (tmp_path / 'c.txt').read_text() == 'new'
+
+
+def test_what_a_link_points_to_is_replaced(tmp_path):
+    (tmp_path / 'target').write_text('old')
+    (tmp_path / 'c.txt').symlink_to('target')
+    with whole_file(tmp_path / 'c.txt') as file:
+        file.write('new')
+    assert (tmp_path / 'c.txt').is_symlink()
+    assert (tmp_path / 'target').read_text() == 'new'
+
+
+def test_text_is_utf_8_and_read_as_any_file(tmp_path):
+    (tmp_path / 'usual').touch()
+    with whole_file(tmp_path / 'c.txt') as file:
+        file.write('λ')
+        assert file.encoding == 'utf-8'
+    usual, ours = ((tmp_path / name).stat().st_mode
+                   for name in ('usual', 'c.txt'))
+    assert ours == usual
+
+
 KILLED = '''
 import os, sys, time
 from eql_mmdet.host.files import whole_file

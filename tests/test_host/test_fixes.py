@@ -90,7 +90,8 @@ def test_checkpoints_with_other_types_are_refused(tmp_path, attack):
 
 @pytest.mark.parametrize(
     'content',
-    [b'', b'no checkpoint', pickle.dumps([1, 2])[:-3]])
+    [b'', b'no checkpoint',
+     pickle.dumps([1, 2])[:-3], b'PK\x03\x04', b'}.'])
 def test_damaged_checkpoints_are_named(tmp_path, content):
     path = tmp_path / 'damaged.pth'
     path.write_bytes(content)
@@ -109,16 +110,6 @@ def test_truncated_checkpoint_is_named(tmp_path):
 def test_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.pth'):
         checkpoints.load_local_checkpoint(str(tmp_path / 'none.pth'))
-
-
-def test_old_torch_keeps_the_loader_of_the_host(monkeypatch):
-    monkeypatch.setitem(CheckpointLoader._schemes, '', 'host')
-    with monkeypatch.context() as patch:
-        patch.delattr(torch.serialization, 'safe_globals')
-        checkpoints.load_checkpoints_safely()
-        assert CheckpointLoader._schemes[''] == 'host'
-    checkpoints.load_checkpoints_safely()
-    assert CheckpointLoader._schemes[''] is checkpoints.load_local_checkpoint
 
 
 def test_lvis_has_its_float_and_numpy_is_untouched():

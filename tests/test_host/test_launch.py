@@ -5,8 +5,13 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch.distributed as dist
+from mmengine.config import Config
 
 from eql_mmdet.host import launch
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(
+    p for p in (ROOT / 'configs').rglob('*.py') if p.parent.name != '_base_')
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +77,48 @@ def test_the_process_group_ends_with_the_tool(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
     launch.run_host_tool('test', [__file__, __file__])
     assert not dist.is_initialized()
+
+
+BOXES = dict(roi_head=dict(bbox_head=dict(type='Shared2FCBBoxHead')))
+OURS = dict(roi_head=dict(bbox_head=[dict(type='EQLBBoxHead')]))
+MASKS = dict(mask_head=dict(type='YOLACTProtonet'))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_views_of_our_models_are_not_merged(path):
+    cfg = Config.fromfile(path, import_custom_modules=False)
+    with pytest.raises(ValueError, match='--tta .* mask head'):
+        launch.check_views(cfg)
+
+
+@pytest.mark.parametrize('model, tta_type', [
+    (BOXES, None),
+    (dict(bbox_head=dict(type='RetinaHead')), None),
+    (BOXES, 'DetTTAModel'),
+    (OURS, 'DetTTAModel'),
+    (MASKS, 'TheirTTAModel'),
+])
+def test_views_are_merged_where_the_host_can(model, tta_type):
+    tta = dict(tta_model=dict(type=tta_type)) if tta_type else {}
+    launch.check_views(Config(dict(model=model, **tta)))
+
+
+@pytest.mark.parametrize('model, tta, message', [
+    (OURS, {}, 'EQLBBoxHead is for LVIS, which counts 300'),
+    (MASKS, {}, 'mask head'),
+    (MASKS, dict(tta_model=dict(type='DetTTAModel')), 'mask head'),
+])
+def test_views_are_not_merged_where_the_host_cannot(model, tta, message):
+    with pytest.raises(ValueError, match=message):
+        launch.check_views(Config(dict(model=model, **tta)))
+
+
+def test_options_of_the_command_line_count_for_views(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(f'model = {BOXES}')
+    options = ['--cfg-options', 'model.roi_head.mask_head.type=FCNMaskHead']
+    with pytest.raises(SystemExit, match='^test: --tta .* mask head'):
+        launch.run_host_tool('test', [str(path), __file__, '--tta', *options])
 
 
 @pytest.mark.parametrize('masks, refused', [(True, True), (False, False)])

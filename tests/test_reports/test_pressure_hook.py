@@ -10,7 +10,8 @@ from torch import nn
 
 from eql_mmdet.losses.equalization import EqualizationLoss
 from eql_mmdet.reports.pressure import category_pressure
-from eql_mmdet.reports.pressure_hook import CategoryPressureHook
+from eql_mmdet.reports.pressure_hook import (CategoryPressureHook,
+                                             logit_gradient)
 
 CLASSES = ('cat', 'dog', 'emu')
 
@@ -104,6 +105,41 @@ def test_losses_of_the_host_are_recorded_too(loss_cls, columns, tmp_path):
     rows = read(tmp_path)
     assert [float(row['own_rois']) for row in rows] == [1, 2, 0]
     assert float(rows[1]['up']) > 0 and float(rows[2]['up']) == 0
+
+
+@pytest.mark.parametrize('level', [-11., -17., -22., 0., 11.])
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+def test_sums_in_half_precision_are_those_in_double(level, reduction,
+                                                    counts_file):
+    loss_cls = EqualizationLoss(
+        counts_file, frequency_threshold=0.1, reduction=reduction)
+    generator = torch.Generator().manual_seed(0)
+    logits = (torch.randn(1024, 3, generator=generator) + level).half()
+    labels = torch.randint(0, 4, (1024, ), generator=generator)
+    found = {}
+    for dtype in (torch.float16, torch.float64):
+        leaf = logits.to(dtype).requires_grad_()
+        gradient = logit_gradient(loss_cls(leaf, labels), leaf)
+        found[dtype] = category_pressure(gradient, leaf.sigmoid(), labels, 3)
+    for name in ('up', 'down_foreground', 'down_background'):
+        half, double = (getattr(found[t], name) for t in found)
+        assert (double[0] > 0).all(), name
+        torch.testing.assert_close(half, double, rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize('slope', [6e4, -6e4, 1e-7])
+def test_gradients_too_large_to_scale_are_taken_unscaled(slope):
+    logits = torch.zeros(512, 3, dtype=torch.half, requires_grad=True)
+    gradient = logit_gradient((logits.float() * slope).sum(), logits)
+    expected = torch.full((512, 3), slope)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.half, torch.float])
+def test_no_rois_have_no_gradient(dtype):
+    logits = torch.zeros(0, 3, dtype=dtype, requires_grad=True)
+    gradient = logit_gradient(logits.float().sum(), logits)
+    assert gradient.shape == (0, 3) and gradient.dtype == torch.float
 
 
 def make_heads(number, counts_file):

@@ -21,7 +21,17 @@ def test_tables_are_printed_with_ratios(tool, capsys, monkeypatch):
     assert [row[1] for row in boxes] == list(tool.SCORES)
     assert all(row[5].endswith(' x') and row[9] == '0 of 20' for row in boxes)
     masks = [row for row in rows if row[0] in ('| 1', '| 5')]
-    assert [row[-1] for row in masks] == ['yes |'] * 2
+    assert [row[-1] for row in masks] == ['0 of 20 |'] * 2
+    for row in masks:
+        copies = [item.split(': ') for item in row[-2].split(', ')]
+        # The bitmaps; scores and boxes of 20 masks; of 4 of them.
+        assert [number for number, _ in copies] == ['1', '2', '2']
+        sizes = [float(megabytes) for _, megabytes in copies]
+        assert sizes == pytest.approx([
+            20 * 48 * 64 / 2**20, 20 * 4 * (28 * 28 + 4) / 2**20, 4 * 4 *
+            (28 * 28 + 4) / 2**20
+        ],
+                                      abs=0.006)
 
 
 def test_the_host_is_not_run_where_it_would_take_minutes(tool):
@@ -52,9 +62,23 @@ def test_operations_and_waits_are_counted(tool):
     assert operations >= 3 and waits == 1
 
 
+@pytest.mark.parametrize('measure', [
+    lambda tool, args: tool.measure_boxes('softmax, peaks', 9, args),
+    lambda tool, args: tool.measure_masks(9, args),
+    lambda tool, args: tool.measure_images(args),
+])
+def test_the_device_that_is_named_is_the_one_that_works(tool, measure):
+    # Nothing comes back from meta: what is measured there cannot finish.
+    tool.init_default_scope('mmdet')
+    args = tool.parse_args(
+        ['--device', 'meta', '--size', '64', '64', '--rois', '9'])
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta'):
+        measure(tool, args)
+
+
 def test_whole_models_differ_in_their_heads_alone(tool):
     tool.init_default_scope('mmdet')
-    models = tool.build_models()
+    models = tool.build_models(torch.device('cpu'))
     heads = {
         name: [
             type(head).__name__

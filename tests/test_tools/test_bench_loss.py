@@ -36,6 +36,12 @@ def test_all_forms_of_the_loss_have_the_same_gradient(tool):
     assert (fused == 0).any() and (fused != 0).any()
 
 
+def test_an_iteration_runs_on_the_device_that_is_named(tool):
+    # Nothing comes back from meta: what is measured there cannot finish.
+    with pytest.raises((NotImplementedError, RuntimeError), match='meta'):
+        tool.main(['--device', 'meta', '--iteration', '64', '64'])
+
+
 @pytest.mark.parametrize('held, expected', [(False, 4000), (True, 12000)])
 def test_peak_memory_is_the_most_at_once(tool, held, expected):
 

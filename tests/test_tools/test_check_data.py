@@ -128,7 +128,7 @@ def lie_outside(content):
     (lose_an_area_only, ['1 of 6 annotations are without area']),
     (add_a_category, ['1 of 4 categories have no annotation: "shapes"']),
     (be_half_of_lvis, [r'but LVISEvalMetric does not take the file']),
-    (leave_the_image, ['1 annotations have bboxes extending outside']),
+    (leave_the_image, ['1 of 6 annotations reach more than a pixel out of']),
     (lie_outside, ['1 of 6 annotations are outside their image']),
 ])
 def test_what_goes_on_is_said_once(tmp_path, check, edit, words):

@@ -181,6 +181,7 @@ def test_all_unusable_runs_are_named_and_nothing_is_written(tmp_path, collect):
     with pytest.raises(SystemExit) as error:
         collect(*(tmp_path / f'{name}_0' for name in names))
     message = str(error.value)
+    assert '\n' not in message
     assert '4 of 5 runs' in message and 'done_0:' not in message
     assert 'nowhere_0: expected the work folder' in message
     assert 'half_0: expected a training to the end' in message

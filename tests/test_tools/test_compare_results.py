@@ -1,6 +1,8 @@
 """tools/compare_results.py: what changed between two runs."""
 import copy
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,3 +68,14 @@ def test_boxes_can_be_compared(case, run, capsys):
 def test_files_are_not_overwritten(case, run, option):
     with pytest.raises(SystemExit, match='ann.json'):
         run(case[0], option, case[0])
+
+
+def test_what_cannot_be_drawn_leaves_no_file(case, run, tmp_path):
+    data = json.loads(Path(case[0]).read_text())
+    for category in data['categories']:
+        del category['image_count']
+    Path(case[0]).write_text(json.dumps(data))
+    rows, picture = tmp_path / 'rows.csv', tmp_path / 'ap.png'
+    with pytest.raises(SystemExit, match='"image_count"'):
+        run(case[0], '--csv', str(rows), '--picture', str(picture))
+    assert not rows.exists() and not picture.exists()

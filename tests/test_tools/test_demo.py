@@ -39,3 +39,12 @@ def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):
     # A second call finds the model trained and only evaluates it again.
     demo.main(['--out', str(tmp_path / 'demo')])
     assert (out / 'table.md').read_text() == table
+
+
+def test_another_set_is_refused_in_one_line(load_tool, tmp_path, monkeypatch):
+    tool = load_tool('demo')
+    monkeypatch.setattr(tool, 'ROOT', tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / tool.DATA / 'train').mkdir(parents=True)
+    with pytest.raises(SystemExit, match='^demo: expected a free folder'):
+        tool.main(['--out', 'out'])

@@ -117,3 +117,11 @@ def test_a_failed_training_stops_the_experiment(experiment, trained,
                         lambda *_, **__: SimpleNamespace(returncode=1))
     with pytest.raises(SystemExit, match='failed, see .*output.txt'):
         experiment.main(['--out', 'out', '--seeds', '0'])
+
+
+def test_another_set_is_refused_in_one_line(experiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, 'ROOT', tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data/long_tail_pretrain/train').mkdir(parents=True)
+    with pytest.raises(SystemExit, match='^experiment: expected a free'):
+        experiment.main(['--out', 'out'])

@@ -173,11 +173,10 @@ class Memory:
 
 def build(system, metric, ann_file):
     """Build a metric as a config does."""
+    import eql_mmdet  # isort: skip # noqa: F401, sets how torch waits
     import mmdet.evaluation  # noqa: F401
     from mmdet.registry import METRICS
     from mmengine.logging import MMLogger
-
-    import eql_mmdet  # noqa: F401
     MMLogger.get_instance('bench', log_level='ERROR')
     config = dict(type='LVISMetric', ann_file=ann_file, metric=metric)
     if system != 'mmdet':
@@ -254,6 +253,7 @@ def measured(start, held, imports, average_precision):
 
 def process(args, system, metric):
     """Time process on real tensors, an image at a time as when testing."""
+    import eql_mmdet  # isort: skip # noqa: F401, sets how torch waits
     import torch
     torch.set_num_threads(1)
     evaluator = build(system, metric,

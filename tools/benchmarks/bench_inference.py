@@ -19,8 +19,9 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from peak_memory import peak_memory
+from peak_memory import peak_memory, waiting
 from torch.profiler import ProfilerActivity, profile
+from transfers import count_copies
 
 CONFIG = Path(__file__).parents[2] / 'configs/eql_r50_fpn_1x_lvis.py'
 TEST_CFG = ConfigDict(
@@ -37,6 +38,8 @@ SCORES = {
     'softmax, peaks': (0., 1.5, 8.),
 }
 IMAGE = (800, 1333)
+#: A metric is taken to read one mask of so many.
+READ = 5
 #: Operations for which an accelerator makes the host wait.
 SYNCS = {
     'aten::nonzero', 'aten::_local_scalar_dense', 'aten::equal',
@@ -217,8 +220,7 @@ def count_differences(ours, host, kind, args):
 def measure_boxes(kind, classes, args):
     """Return the cells of one row of the table of boxes."""
     device = torch.device(args.device)
-    sync = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
-    sigmoid = 'sigmoid' in kind
+    sync, sigmoid = waiting(device), 'sigmoid' in kind
     scene = draw_scene(kind, classes, args.rois, 0, device)
     ours = box_head('LargeVocabBBoxHead', classes, sigmoid, device)
     host = box_head('Shared2FCBBoxHead', classes, sigmoid, device)
@@ -255,9 +257,9 @@ def measure_boxes(kind, classes, args):
     ]
 
 
-def mask_head(name, classes, **kwargs):
+def mask_head(name, classes, device, **kwargs):
     """Build a mask head that only pastes."""
-    return MODELS.build(
+    head = MODELS.build(
         dict(
             type=name,
             num_convs=0,
@@ -266,49 +268,55 @@ def mask_head(name, classes, **kwargs):
             num_classes=classes,
             class_agnostic=classes == 1,
             **kwargs))
+    return head.to(device)
 
 
 def measure_masks(classes, args):
-    """Return the cells of one row of the table of masks, on the CPU."""
+    """Return the cells of one row of the table of masks."""
+    device = torch.device(args.device)
     generator = torch.Generator().manual_seed(0)
     number = TEST_CFG.max_per_img
-    boxes = draw_boxes(number, args.size, generator)
+    boxes = draw_boxes(number, args.size, generator).to(device)
     blobs = torch.randn(number, classes, 4, 4, generator=generator) * 2
-    logits = F.interpolate(blobs, (28, 28), mode='bilinear')
+    logits = F.interpolate(blobs, (28, 28), mode='bilinear').to(device)
     labels = torch.randint(0, classes, (number, ), generator=generator)
+    labels = labels.to(device)
     meta = dict(ori_shape=tuple(args.size), scale_factor=(1., 1.))
 
     def paste(name, **kwargs):
-        head = mask_head(name, classes, **kwargs)
+        head = mask_head(name, classes, device, **kwargs)
         return lambda: head._predict_by_feat_single(logits, boxes.clone(),
                                                     labels, meta, TEST_CFG)
 
-    host = paste('FCNMaskHead')
+    host, ours = paste('FCNMaskHead'), paste('LargeVocabMaskHead', rle=True)
     bitmaps = host()
     runs = {
         'host': host,
-        'encode': lambda: encode_mask_results(bitmaps.numpy()),
+        'encode': lambda: encode_mask_results(bitmaps.cpu().numpy()),
         'bitmaps': paste('LargeVocabMaskHead'),
-        'rle': paste('LargeVocabMaskHead', rle=True)
+        'rle': lambda: ours().rles,
+        'part': lambda: ours()[::READ].rles
     }
-    same = [r['counts'] for r in runs['rle']().rles
-            ] == [r['counts'] for r in runs['encode']()]
+    changed = sum(a['counts'] != b['counts']
+                  for a, b in zip(runs['rle'](), runs['encode']()))
     memory = {
-        name: peak_memory(runs[name], torch.device('cpu'))
+        name: peak_memory(runs[name], device)
         for name in ('host', 'rle')
     }
-    times = interleave(runs, args.repeat, lambda: None)
+    copies = [count_copies(runs[name]) for name in ('encode', 'rle', 'part')]
+    times = interleave(runs, args.repeat, waiting(device))
     both = [a + b for a, b in zip(times['host'], times['encode'])]
     return [
         f'{classes:,}', *map(spread, times.values()),
         ratio(times['host'], times['bitmaps']),
         f'{statistics.median(both) / statistics.median(times["rle"]):.1f} x',
         f'{memory["host"] / 2**20:,.0f}', f'{memory["rle"] / 2**20:,.1f}',
-        'yes' if same else 'NO'
+        ', '.join(f'{n}: {size / 2**20:.2f}'
+                  for n, size in copies), f'{changed} of {number}'
     ]
 
 
-def build_models():
+def build_models(device):
     """Build the R50 config twice with equal weights: ours, the host's."""
     models = {}
     for name in ('ours', 'host'):
@@ -320,25 +328,28 @@ def build_models():
             cfg.roi_head.mask_head.update(type='FCNMaskHead')
             for ours in ('rle', 'predictor_std'):
                 cfg.roi_head.mask_head.pop(ours)
-        models[name] = MODELS.build(cfg).eval()
+        models[name] = MODELS.build(cfg).eval().to(device)
     models['ours'].init_weights()
     models['host'].load_state_dict(models['ours'].state_dict())
     return models
 
 
 def measure_images(args):
-    """Time whole images, masks encoded; s an image by name."""
-    models = build_models()
+    """Time whole images, masks encoded; ms an image by name."""
+    device = torch.device(args.device)
+    models = build_models(device)
     data = demo_mm_inputs(1, [[3, *args.size]], num_classes=1230)
 
     def run(name):
         batch = models[name].data_preprocessor(data, False)
         found = models[name](**batch, mode='predict')[0].pred_instances
         if name == 'host':
-            encode_mask_results(found.masks.numpy())
+            encode_mask_results(found.masks.cpu().numpy())
+        else:
+            found.masks.cpu()
 
     runs = {name: lambda name=name: run(name) for name in models}
-    return interleave(runs, args.images, lambda: None)
+    return interleave(runs, args.images, waiting(device))
 
 
 def print_table(head, rows):
@@ -368,8 +379,9 @@ def main(argv=None):
                        for classes in args.classes for kind in SCORES))
     print_table([
         'K of masks', 'host: paste', 'host: encode', 'ours: bitmaps',
-        'ours: RLE', 'bitmaps', 'paste + encode', 'host, MB', 'ours, MB',
-        'same bytes'
+        'ours: RLE', f'ours: RLE, 1 of {READ} read', 'bitmaps',
+        'paste + encode', 'host, MB', 'ours, MB',
+        'copies, MB: host, RLE, read', 'other bytes'
     ], (measure_masks(classes, args) for classes in args.mask_classes))
     if args.images:
         times = measure_images(args)

@@ -19,7 +19,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
-from peak_memory import peak_memory
+from peak_memory import peak_memory, waiting
 
 CONFIG = Path(__file__).parents[2] / 'configs/eql_r50_fpn_1x_lvis.py'
 OURS = 'EQL, fused'
@@ -152,9 +152,8 @@ def time_interleaved(runs, seconds, sync):
 def measure(rois, classes, args):
     """Return rows of name, median, quartiles (ms) and memory / logits."""
     device = torch.device(args.device)
-    sync = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
     runs = systems(rois, classes, device, args.compile)
-    times = time_interleaved(runs, args.seconds, sync)
+    times = time_interleaved(runs, args.seconds, waiting(device))
     rows = []
     for name, run in runs.items():
         low, median, high = statistics.quantiles(times[name], n=4)
@@ -225,15 +224,17 @@ def measure_iteration(height, width, device):
     model = MODELS.build(cfg.model).to(device)
     model.init_weights()
     model.train()
-    seen, times = [], []
+    seen, times, sync = [], [], waiting(device)
     loss_cls = model.roi_head.bbox_head.loss_cls
     loss_cls.register_forward_pre_hook(lambda _, args: seen.append(args[:2]))
     for _ in range(4):
         data = demo_mm_inputs(
             2, [[3, height, width]] * 2, num_classes=1230, with_mask=True)
+        sync()
         start = time.perf_counter()
         losses = model(**model.data_preprocessor(data, True), mode='loss')
         model.parse_losses(losses)[0].backward()
+        sync()
         times.append(1e3 * (time.perf_counter() - start))
     logits, labels = (tensor.detach() for tensor in seen[-1])
     named = {
@@ -242,8 +243,7 @@ def measure_iteration(height, width, device):
     }
     runs = {k: _forward_backward(v, logits) for k, v in named.items()}
     runs[FLOOR] = lambda: logits.clone().mul_(2)
-    return (tuple(logits.shape), times[1:],
-            time_interleaved(runs, 3., lambda: None))
+    return (tuple(logits.shape), times[1:], time_interleaved(runs, 3., sync))
 
 
 def format_iteration(shape, iterations, losses):
@@ -269,7 +269,9 @@ def main(argv=None):
     print(f'torch {torch.__version__}, {platform.machine()}, '
           f'{args.device}, {args.threads} threads')
     if args.iteration:
-        print(format_iteration(*measure_iteration(*args.iteration, 'cpu')))
+        measured = measure_iteration(*args.iteration,
+                                     torch.device(args.device))
+        print(format_iteration(*measured))
         return
     results = {}
     for rois in args.rois:

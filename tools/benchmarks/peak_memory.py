@@ -1,6 +1,15 @@
-"""How much memory a call needs; for the benchmarks beside this file."""
+"""When a call is done and what it needs; for the benchmarks beside this."""
+from functools import partial
+
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+
+def waiting(device):
+    """Return what waits until everything on the device is done."""
+    if device.type == 'cuda':
+        return partial(torch.cuda.synchronize, device)
+    return lambda: None
 
 
 def peak_memory(run, device):
