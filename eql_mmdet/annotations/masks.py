@@ -192,10 +192,10 @@ def mask_fault(raw: bytes, size: Tuple[int, int]) -> Optional[str]:
 
 
 def _polygon_fault(raw: bytes) -> Optional[str]:
-    shape = raw.translate(None, _NUMBERS)
-    if shape[:2] == b'[[' and shape.count(b'[') == 2 and shape == (
-            b'[[%b]]' % (b',' * (len(shape) - 4))):
-        numbers = [len(shape) - 3]  # one polygon, the usual case
+    marks = raw.translate(None, _NUMBERS)
+    commas = len(marks) - 4
+    if marks[:2] == b'[[' and marks[2:] == b',' * commas + b']]':
+        numbers = [commas + 1]  # one polygon, the usual case
     else:
         try:
             numbers = [len(part) for part in _POLYGON_DECODER.decode(raw)]
