@@ -1,5 +1,5 @@
 """The metrics of the LVIS protocol: which detections, which averages."""
-from typing import (Any, Dict, Iterator, List, NamedTuple, Optional, Sequence)
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ..annotations.lvis_index import LVISIndex
 from .curves import Curves, summarize
