@@ -8,7 +8,9 @@ from pathlib import Path
 from mmengine.utils import track_iter_progress
 
 from eql_mmdet.annotations.category_counts import class_names
+from eql_mmdet.annotations.findings import list_findings
 from eql_mmdet.annotations.lvis_index import load_index
+from eql_mmdet.annotations.training import evaluation_findings
 from eql_mmdet.evaluation import protocol
 from eql_mmdet.evaluation.engines import ENGINES
 from eql_mmdet.evaluation.ground_truth import ground_truth
@@ -66,6 +68,7 @@ def main(argv=None):
     classes = args.classes and class_names(args.classes)
     index = load_index(args.ann, classes)
     metrics, results = load_results(args, index)
+    tell_findings(metrics, results, index)
     with_masks = protocol.compares_masks(metrics, results, index)
     engine = ENGINES[args.engine](ground_truth(index, with_masks), log=print)
     values, curves = {}, {}
@@ -95,6 +98,17 @@ def load_results(args, index):
     print(f'{len(results)} of {len(index.sizes)} images have predictions; '
           f'the others count as images without detections')
     return metrics, results
+
+
+def tell_findings(metrics, results, index):
+    """Print what is odd about the ground truth, and what it leaves out."""
+    found = index.annotations
+    for line in list_findings(found.path,
+                              found.findings + evaluation_findings(found)):
+        print(line)
+    left_out = protocol.masks_left_out(metrics, results, index)
+    if left_out:
+        print(left_out)
 
 
 def write(args, values, rows, has_curves):

@@ -1,6 +1,8 @@
 """How often each category occurs: counting, reading and writing."""
 import csv
+import io
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Optional, Sequence, Tuple, Union
 
@@ -198,7 +200,7 @@ def load_counts(source: Union[str, Path],
     if path.suffix == '.json':
         return count_annotations(read_annotations(source), classes)
     try:
-        text = path.read_text(encoding='utf-8-sig')
+        text = path.read_bytes().decode('utf-8-sig')
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f'cannot read category counts from "{source}": '
                          f'{getattr(error, "strerror", error)}') from error
@@ -206,20 +208,20 @@ def load_counts(source: Union[str, Path],
 
 
 def _parse_table(text: str, source: str) -> CategoryCounts:
-    lines = text.splitlines()
-    header = [line[1:].strip() for line in lines if line.startswith('#')]
+    lines = list(io.StringIO(text, newline=''))
+    header = list(takewhile(lambda line: line.startswith('#'), lines))
     num_images = [
-        line.split(':')[1] for line in header if line.startswith('num_images:')
+        line.split(':')[1] for line in header
+        if line[1:].strip().startswith('num_images:')
     ]
-    rows = list(
-        csv.DictReader(line for line in lines if not line.startswith('#')))
+    rows = list(csv.DictReader(lines[len(header):]))
     if len(num_images) != 1 or not rows or tuple(rows[0]) != _COLUMNS:
         raise ValueError(
             f'expected a counts file with one line "# num_images: N" and the '
             f'columns {",".join(_COLUMNS)}, but {source} begins with '
             f'{lines[:2]}; write one with tools/count_classes.py')
     try:
-        return CategoryCounts(
+        counts = CategoryCounts(
             source=source,
             num_images=int(num_images[0]),
             ids=tuple(int(row['id']) for row in rows),
@@ -231,6 +233,23 @@ def _parse_table(text: str, source: str) -> CategoryCounts:
     except (TypeError, ValueError) as error:
         raise ValueError(f'expected whole numbers in {source}: '
                          f'{error}') from error
+    _check_table(counts)
+    return counts
+
+
+def _check_table(counts: CategoryCounts) -> None:
+    check_names(counts.names)
+    for row, (name, group, images, instances) in enumerate(
+            zip(counts.names, counts.groups, counts.image_count,
+                counts.instance_count)):
+        if group not in GROUPS or not 0 <= images <= instances or (
+                images > counts.num_images):
+            raise ValueError(
+                f'expected a group of r, c or f and counts that rise from '
+                f'image_count to instance_count, with no more than '
+                f'{counts.num_images} images, but row {row} of '
+                f'{counts.source} is "{name}", {group}, {images}, '
+                f'{instances}; write the file with tools/count_classes.py')
 
 
 def format_counts(counts: CategoryCounts) -> str:
@@ -246,7 +265,7 @@ def format_counts(counts: CategoryCounts) -> str:
     for fields in zip(counts.ids, counts.names, counts.groups,
                       counts.image_count, counts.instance_count):
         name = fields[1]
-        if any(mark in name for mark in ',"\n'):
-            name = '"' + name.replace('"', '""').replace('\n', ' ') + '"'
+        if any(mark in name for mark in ',"\n\r'):
+            name = '"' + name.replace('"', '""') + '"'
         lines.append(','.join([str(fields[0]), name, *map(str, fields[2:])]))
     return '\n'.join(lines) + '\n'

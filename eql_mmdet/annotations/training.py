@@ -112,7 +112,7 @@ def _loss(annotations: Annotations,
 
 
 def _beyond(annotations: Annotations, left: np.ndarray) -> List[Finding]:
-    """Find boxes that the host trains as they are, larger than the image."""
+    """Find boxes that are used as they are, larger than their image."""
     x, y, w, h = annotations.boxes.T
     height, width = annotations.sizes[annotations.image].T
     hit = left & ((x < -1) | (y < -1) | (x + w > width + 1) |
@@ -171,8 +171,8 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
         annotations: The file of a set that is tested.
 
     Returns:
-        Objects outside their image or reaching out of it, smaller than a
-        pixel, or without width, height or area.
+        Objects outside or beyond their image, smaller than a pixel, or
+        without area.
     """
     if not len(annotations.boxes) and not annotations.is_test_set:
         return [
@@ -189,10 +189,12 @@ def evaluation_findings(annotations: Annotations) -> List[Finding]:
         _SMALL: reasons[_SMALL] & (w > 0) & (h > 0),
         _FLAT: reasons[_FLAT],
     }
-    return [
-        _loss(annotations, reason, hit, everything, 'cannot be found')
+    findings = [
+        _loss(annotations, reason, hit, everything,
+              f'can{" hardly" if reason == _SMALL else "not"} be found')
         for reason, hit in hits.items() if hit.any()
-    ] + _beyond(annotations, ~hits[_OUTSIDE])
+    ]
+    return findings + _beyond(annotations, ~reasons[_OUTSIDE])
 
 
 def check_left(annotations: Annotations, view: TrainingView) -> None:

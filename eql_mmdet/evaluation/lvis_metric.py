@@ -185,6 +185,9 @@ class LVISEvalMetric(BaseMetric):
 
     def _evaluate(self, results: List[ImageResult]) -> Dict[str, float]:
         logger = MMLogger.get_current_instance()
+        left_out = protocol.masks_left_out(self.metrics, results, self.index)
+        if left_out:
+            logger.warning(left_out)
         with_masks = protocol.compares_masks(self.metrics, results, self.index)
         engine = self.engine(
             ground_truth(self.index, with_masks), log=logger.info)

@@ -12,6 +12,8 @@ from ..heads.rle import encode_rows, rle_dicts
 from ..host.safe_pickle import load_samples
 
 _SHAPES = {'bbox', 'segmentation'}
+#: Whole numbers above it are no pixels, and some are no floats.
+_LARGEST = 10**18
 
 
 class RawResult(NamedTuple):
@@ -115,9 +117,10 @@ def load_json(path: str) -> List[dict]:
         if not _is_detection(item) or set(first) & _SHAPES != (set(item)
                                                                & _SHAPES):
             raise ValueError(
-                f'detection {number} of "{path}" must have "image_id", '
-                f'"category_id", "score" and, like all others, "bbox" (x, y, '
-                f'width, height) or "segmentation", but is {item!r:.200}')
+                f'detection {number} of "{path}" must have the numbers '
+                f'"image_id", "category_id", "score" and, like all others, '
+                f'"bbox" (x, y, width, height) or "segmentation", but is '
+                f'{item!r:.200}')
     return items
 
 
@@ -125,8 +128,13 @@ def _is_detection(item: Any) -> bool:
     if not isinstance(item, dict) or not set(item) & _SHAPES:
         return False
     box = item.get('bbox', [0] * 4)
-    return {'image_id', 'category_id', 'score'} <= set(item) and isinstance(
-        box, list) and len(box) == 4
+    ids = [item.get('image_id'), item.get('category_id')]
+    if not all(type(number) in (int, float) for number in ids):
+        return False
+    return isinstance(box, list) and len(box) == 4 and all(
+        type(number) is float or
+        (type(number) is int and abs(number) <= _LARGEST)
+        for number in (item.get('score'), *box))
 
 
 def read_predictions(path: str, index: LVISIndex) -> List[RawResult]:

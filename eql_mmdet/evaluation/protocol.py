@@ -1,5 +1,5 @@
 """The metrics of the LVIS protocol: which detections, which averages."""
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ..annotations.lvis_index import LVISIndex
 from .curves import Curves, summarize
@@ -84,6 +84,25 @@ def compares_masks(metrics: Sequence[str], results: List[ImageResult],
     """
     return 'segm' in metrics or ('lvis_fixed' in metrics
                                  and _has_masks(results, index))
+
+
+def masks_left_out(metrics: Sequence[str], results: List[ImageResult],
+                   index: LVISIndex) -> Optional[str]:
+    """Say why Fixed AP is of boxes alone although there are masks.
+
+    Args:
+        metrics: Of ``METRICS``.
+        results: One result an image.
+        index: The annotation file.
+
+    Returns:
+        A sentence; None if no number is missing.
+    """
+    fault = index.first_without_mask if 'lvis_fixed' in metrics else None
+    if not fault or not any(r.rle for r in results):
+        return None
+    return (f'{index.path}: lvis_fixed compares boxes alone, since {fault}; '
+            f'draw it, or take the annotation out, to compare masks')
 
 
 def _has_masks(results: List[ImageResult], index: LVISIndex) -> bool:

@@ -71,6 +71,45 @@ def test_counts_file_round_trip(coco, tmp_path):
     np.testing.assert_array_equal(again.instance_count, counts.instance_count)
 
 
+def test_a_counts_file_holds_names_of_any_characters(tmp_path):
+    names = [
+        'a,b', 'a"b', ' lead', 'x\ny', 'x\ry', 'x\u2028y', 'x\x0by', '#x',
+        'x\n# num_images: 5', '', '猫', '"q"', '1.5'
+    ]
+    content = dict(
+        categories=[dict(id=k, name=name) for k, name in enumerate(names)],
+        images=[dict(id=0, height=9, width=9)],
+        annotations=[
+            dict(id=k, image_id=0, category_id=k, bbox=[1, 1, 5, 5])
+            for k in range(0, len(names), 2)
+        ])
+    counts, path = count(content), tmp_path / 'counts.csv'
+    for ends in ('\n', '\r\n'):  # as spreadsheets save it
+        text = format_counts(counts).replace('\n', ends)
+        path.write_bytes(b'\xef\xbb\xbf' + text.encode())
+        again = load_counts(path)
+        assert [n.replace('\r\n', '\n') for n in again.names] == names
+        assert again.num_images == 1
+        assert (again.image_count == counts.image_count).all()
+
+
+@pytest.mark.parametrize('row', [
+    '2,b,q,1,1',
+    '2,b,,1,1',
+    '2,b,r,-1,1',
+    '2,b,r,4,4',
+    '2,b,r,2,1',
+    '2,a,r,1,1',
+])
+def test_counts_that_cannot_be_are_refused(tmp_path, row):
+    path = tmp_path / 'counts.csv'
+    path.write_text('# num_images: 3\n'
+                    'id,name,frequency,image_count,instance_count\n'
+                    f'1,a,r,1,1\n{row}\n')
+    with pytest.raises(ValueError, match='row 1 of .*counts.csv|"a" stands'):
+        load_counts(path)
+
+
 @pytest.mark.parametrize('table, images, groups, total', [
     ('lvis_v0.5', 56740, dict(r=454, c=461, f=315), 201417),
     ('lvis_v1', 99388, dict(r=337, c=461, f=405), None),

@@ -17,8 +17,8 @@ from user_files import (SIDE, changed, coco_file, lvis_file, square, without,
 import eql_mmdet  # noqa: F401, registers the data sets
 from eql_mmdet.annotations.category_counts import count_annotations
 from eql_mmdet.annotations.reader import parse_annotations
-from eql_mmdet.annotations.training import (check_left, trained_pairs,
-                                            training_view)
+from eql_mmdet.annotations.training import (check_left, evaluation_findings,
+                                            trained_pairs, training_view)
 from eql_mmdet.datasets.format_datasets import COCOFormatDataset
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -234,6 +234,31 @@ def test_boxes_beyond_their_image_are_told_and_trained():
                             'out of their image')
     assert finding.where.startswith('annotations[2] (id 3), bbox [65.0, 8.0, ')
     assert finding.mend == 'check that "bbox" is x, y, width, height in pixels'
+
+
+@pytest.mark.parametrize('change, reason', [
+    (lambda x, y, w, h: [x / 100, y / 80, w / 100, h / 80], 'smaller than 1'),
+    (lambda x, y, w, h: [x, y, w, 0], 'without width or height'),
+    (lambda x, y, w, h: [x + w, y, -w, h], 'without width or height'),
+    (lambda x, y, w, h: [x + 100, y, w, h], 'outside their image'),
+])
+def test_ground_truth_that_cannot_be_found_is_told(change, reason):
+    """As it is, a perfect model has AP 0 on it."""
+    dataset = lvis_file()
+    for item in dataset['annotations']:
+        item['bbox'] = change(*item['bbox'])
+    finding, = evaluation_findings(parse(dataset))
+    assert finding.what.startswith(f'6 of 6 annotations are {reason}')
+    assert finding.what.endswith('be found')
+    assert finding.where.startswith('annotations[0] (id 1), bbox [')
+
+
+def test_ground_truth_beyond_its_image_is_told():
+    dataset = changed(lvis_file(), 'annotations', 2, bbox=[65, 8, 85, 28])
+    finding, = evaluation_findings(parse(dataset))
+    assert finding.what == ('1 of 6 annotations reach more than a pixel out '
+                            'of their image')
+    assert evaluation_findings(parse(lvis_file())) == []
 
 
 def test_boxes_on_the_edge_of_their_image_are_not_told():

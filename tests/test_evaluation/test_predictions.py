@@ -176,6 +176,29 @@ def test_other_json_files_are_refused(tmp_path, text, message):
         load_json(str(path))
 
 
+@pytest.mark.parametrize('item', [
+    dict(image_id='1'),
+    dict(image_id=None),
+    dict(image_id=[1]),
+    dict(category_id='1'),
+    dict(category_id=True),
+    dict(category_id={}),
+    dict(score='0.9'),
+    dict(score=None),
+    dict(score=True),
+    dict(score=10**400),
+    dict(bbox=None),
+    dict(bbox=[None] * 4),
+    dict(bbox=['1', '2', '3', '4']),
+    dict(bbox=[10**400, 1, 1, 1]),
+])
+def test_what_is_no_number_is_refused_in_a_sentence(tmp_path, item):
+    """Text of digits was a score, and other types an error of Python."""
+    path = write_json(tmp_path / 'dets.json', [ITEM, dict(ITEM, **item)])
+    with pytest.raises(ValueError, match='detection 1 of .*must have the num'):
+        load_json(path)
+
+
 @pytest.mark.parametrize('item, message', [
     (dict(image_id=99), 'image 99 .*ann_file'),
     (dict(category_id=99), 'category 99 of image .*ann_file'),

@@ -106,3 +106,21 @@ def test_truncated_predictions_are_refused(case, run, tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(SystemExit, match='run.pkl.*write it again'):
         run('run.pkl', case[0])
+
+
+def test_ground_truth_that_cannot_be_found_is_told(case, run, tmp_path,
+                                                   capsys):
+    content = json.loads((tmp_path / 'ann.json').read_text())
+    for item in content['annotations']:
+        item['bbox'] = [value / 100 for value in item['bbox']]
+    content['annotations'][0]['segmentation'] = []
+    content['annotations'][0]['image_id'] = 99
+    content['annotations'][1]['segmentation'] = []
+    path = write_json(tmp_path / 'fractions.json', content)
+    run('run.pkl', path, '--metric', 'lvis_fixed')
+    shown = capsys.readouterr().out
+    total = len(content['annotations'])
+    assert f'1 of {total} annotations belong to images that are not' in shown
+    assert f'{total - 1} of {total - 1} annotations are smaller' in shown
+    assert 'lvis_fixed compares boxes alone, since annotations[1]' in shown
+    assert 'lvis_fixed_segm' not in shown
