@@ -1,6 +1,5 @@
 """What data sets on the one reader share: records made when asked for."""
 import os.path as osp
-from collections.abc import Sequence as SequenceABC
 from typing import Any, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
@@ -12,32 +11,7 @@ from ..annotations.masks import NONE, RLE
 from ..annotations.training import check_left, training_view
 from ..host.logs import warn_each
 from .files import load_annotations, missing_files
-
-
-class Records(SequenceABC):
-    """The images of a data set as the host's dictionaries, made on demand.
-
-    Args:
-        dataset: Whose ``describe`` makes a dictionary.
-        positions: (n,) images of its annotation file.
-    """
-
-    def __init__(self, dataset: 'AnnotatedDataset',
-                 positions: np.ndarray) -> None:
-        self.dataset = dataset
-        self.positions = positions
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def __getitem__(self, index: Union[int, slice]) -> Any:
-        if isinstance(index, slice):
-            return self.take(index)
-        return self.dataset.describe(int(self.positions[index]))
-
-    def take(self, index: Any) -> 'Records':
-        """Choose images, by a slice, indices or a mask."""
-        return Records(self.dataset, self.positions[index])
+from .records import Records
 
 
 class AnnotatedDataset(BaseDetDataset):

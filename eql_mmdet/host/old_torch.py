@@ -37,6 +37,7 @@ def load_with_names(file: Union[str, IO], map_location: Any,
     class Unpickler(pickle.Unpickler):
 
         def find_class(self, module: str, name: str) -> Any:
+            """Look a name up; refuse all that is not known."""
             # Protocol 2, torch's, has the names of Python 2.
             module = module.replace('__builtin__', 'builtins')
             try:

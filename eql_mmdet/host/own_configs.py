@@ -23,6 +23,7 @@ def find_own_configs() -> None:
 
     def get_cfg_path(cfg_path: str,
                      filename: str) -> Tuple[str, Optional[str]]:
+        """Find ours by the prefix, and all others as the host does."""
         if cfg_path.startswith(PREFIX):
             # No scope: what we register is in the host's registries.
             return str(own_config(cfg_path[len(PREFIX):])), None
