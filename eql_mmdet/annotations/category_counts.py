@@ -8,9 +8,10 @@ from typing import Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from .annotations import Annotations
 from .findings import Finding
 from .names import canonical, check_names
-from .reader import Annotations, read_annotations
+from .reader import read_annotations
 from .training import check_left, trained_pairs, training_view
 
 #: Tables that ship with the package: LVIS training splits.

@@ -5,8 +5,9 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
 
+from .annotations import Annotations
 from .category_counts import GROUPS
-from .reader import Annotations, read_annotations
+from .reader import read_annotations
 
 _COCO = 'for COCO files use COCOEvalMetric'
 

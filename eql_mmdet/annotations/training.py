@@ -3,8 +3,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
+from .annotations import Annotations
 from .findings import Finding
-from .reader import Annotations
 
 #: Most categories that a finding names.
 _NAMED = 10

@@ -5,8 +5,8 @@ from typing import List, Optional
 
 from mmengine.fileio import get
 
-from ..annotations.reader import (Annotations, parse_annotations,
-                                  read_annotations)
+from ..annotations.annotations import Annotations
+from ..annotations.reader import parse_annotations, read_annotations
 
 
 def load_annotations(path: str,

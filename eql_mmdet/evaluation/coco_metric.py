@@ -8,9 +8,9 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
+from ..annotations.annotations import Annotations
 from ..annotations.findings import list_findings
 from ..annotations.masks import usable_polygons
-from ..annotations.reader import Annotations
 from ..annotations.training import evaluation_findings
 from ..datasets.files import load_annotations
 from ..heads.rle_masks import RLEMasks

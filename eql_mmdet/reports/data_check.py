@@ -7,11 +7,12 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 import numpy as np
 from PIL import Image
 
+from ..annotations.annotations import Annotations
 from ..annotations.category_counts import frequency_group
 from ..annotations.lvis_index import lvis_index
 from ..annotations.masks import MISSING, NONE, POLYGONS, RLE
 from ..annotations.names import canonical
-from ..annotations.reader import Annotations, read_annotations
+from ..annotations.reader import read_annotations
 from ..annotations.training import (TrainingView, check_left, trained_pairs,
                                     training_view)
 from ..datasets.files import missing_files
