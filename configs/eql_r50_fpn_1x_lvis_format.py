@@ -1,38 +1,14 @@
 # Equalization Loss for an LVIS-format set of your own, 12 epochs:
 #   data/custom/annotations/{train,val}.json, data/custom/{train,val}/
 # The classes are those of the training file; see docs/data.md.
-_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
-custom_imports = dict(imports=['eql_mmdet'])
+_base_ = 'eql_r50_fpn_1x_coco_format.py'
 
-data_root = 'data/custom/'
-model = dict(
-    roi_head=dict(
-        bbox_head=dict(
-            type='EQLBBoxHead',
-            num_classes=None,  # of the training file
-            loss_cls=dict(
-                _delete_=True,
-                type='EqualizationLoss',
-                frequency_source=None,  # the same file
-                tail_ratio=0.1)),
-        mask_head=dict(type='LargeVocabMaskHead', num_classes=None, rle=True)),
-    # LVIS averages over categories, up to 300 detections an image: those of
-    # rare categories come late, with low scores, and count all the same.
-    test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))
+# LVIS averages over categories, up to 300 detections an image: those of rare
+# categories come late, with low scores, and count all the same.
+model = dict(test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))
 
-train_dataloader = dict(
-    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='LVISFormatDataset',
-        data_root=data_root,
-        ann_file='annotations/train.json',
-        data_prefix=dict(img='train/')))
-val_dataloader = dict(
-    dataset=dict(
-        type='LVISFormatDataset',
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='val/')))
+train_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
+val_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
 test_dataloader = val_dataloader
 val_evaluator = dict(
     _delete_=True,
