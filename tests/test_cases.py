@@ -14,6 +14,11 @@ from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from user_files import HEIGHT as H
+from user_files import NAMES, RLE
+from user_files import WIDTH as W
+from user_files import coco_file as coco
+from user_files import lvis_file as lvis
 
 from eql_mmdet.annotations.category_counts import load_counts
 from eql_mmdet.datasets.class_config import complete_config
@@ -22,52 +27,11 @@ from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
 from eql_mmdet.losses.equalization import EqualizationLoss
 from eql_mmdet.rarity.frequency import tail_table
 
-H, W = 80, 100
-NAMES = ('disc', 'bar', 'dot')
-RLE = dict(size=[H, W], counts=[0, 400, H * W - 400])
 POLYGONS = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True,
          poly2mask=False)
 ]  # yapf: disable
 ENGINES = ['hotcoco', 'lvis']
-
-
-def lvis(image_ids=(1, 2)):
-    """LVIS format: every image has one square of each category."""
-    content = dict(images=[], annotations=[], categories=[])
-    for k, (name, group) in enumerate(zip(NAMES, 'rcf')):
-        content['categories'].append(
-            dict(id=k + 1, name=name, frequency=group))
-    for image in image_ids:
-        content['images'].append(
-            dict(
-                id=image,
-                file_name=f'{image}.png',
-                height=H,
-                width=W,
-                neg_category_ids=[],
-                not_exhaustive_category_ids=[]))
-        for k in range(3):
-            x, y, s = 5 + 30 * k, 8, 20
-            content['annotations'].append(
-                dict(
-                    id=len(content['annotations']) + 1,
-                    image_id=image,
-                    category_id=k + 1,
-                    bbox=[x, y, s, s],
-                    area=s * s,
-                    segmentation=[[x, y, x + s, y, x + s, y + s, x, y + s]]))
-    return content
-
-
-def coco(image_ids=range(1, 7)):
-    """COCO format: neither frequency nor negative sets."""
-    content = lvis(image_ids)
-    for image in content['images']:
-        del image['neg_category_ids'], image['not_exhaustive_category_ids']
-    for category in content['categories']:
-        del category['frequency']
-    return content
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ HEIGHT, WIDTH, SIDE = 80, 100, 20
 #: Name, LVIS group; ids are 1, 2, 3.
 CATEGORIES = (('disc', 'r'), ('bar', 'c'), ('dot', 'f'))
 NAMES = tuple(name for name, _ in CATEGORIES)
+#: As many pixels as a square, from the upper left corner downwards.
+RLE = dict(size=[HEIGHT, WIDTH], counts=[0, SIDE**2, HEIGHT * WIDTH - SIDE**2])
 
 
 def square(x: float, y: float, side: float = SIDE) -> List[List[float]]:
@@ -35,11 +37,11 @@ def lvis_file(image_ids: Sequence[int] = (1, 2)) -> Dict[str, list]:
                 name=name,
                 frequency=group,
                 image_count=len(image_ids)))
-    for number, image in enumerate(image_ids):
+    for image in image_ids:
         dataset['images'].append(
             dict(
                 id=image,
-                file_name=f'{number}.png',
+                file_name=f'{image}.png',
                 height=HEIGHT,
                 width=WIDTH,
                 neg_category_ids=[],

@@ -98,7 +98,7 @@ def doubled(kind, **fields):
 
 @pytest.mark.parametrize('dataset, sentence', [
     (doubled('images', file_name='z.png'),
-     'the id 2 stands twice among the images: images[1] is "1.png", '
+     'the id 2 stands twice among the images: images[1] is "2.png", '
      'images[2] is "z.png"; number them anew'),
     (doubled('categories', name='bar again'),
      'the id 2 stands twice among the categories: categories[1] is named '

@@ -199,7 +199,8 @@ def test_numbers_beyond_all_floats_are_named(number):
          'is not text in UTF-8.*save it as UTF-8'),
         (b'{"images": ' + b'[' * 100_000 + b']' * 100_000 + b'}', 'object'),
         (b'{"info": ' + b'[' * 100_000 + b']' * 100_000 + b'}', 'too deeply'),
-        (b'{"info": NaN, "x":' + b'[' * 100_000 + b']' * 100_000 + b'}', ''),
+        (b'{"info": NaN, "x":' + b'[' * 100_000 + b']' * 100_000 + b'}',
+         'is not a whole JSON file'),
     ],
     ids=range(9))
 def test_what_is_no_json_is_refused_in_a_sentence(data, message):

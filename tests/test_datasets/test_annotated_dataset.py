@@ -287,7 +287,7 @@ def test_a_file_that_is_replaced_is_trained_on(tmp_path, build):
      'none.json" with backend_args=.*No such file'),
     (dict(data_prefix=dict(img='imgs')),
      r'8 of 8 images are not in ".*imgs" \(first: images\[0\].file_name is '
-     r'"0.png"\); check data_root'),
+     r'"1.png"\); check data_root'),
     (dict(data_prefix=dict()), '8 of 8 images are not in ""'),
     (dict(proposal_file='p.pkl'), 'has no proposals'),
     (dict(filter_cfg=dict(min_size=81)),

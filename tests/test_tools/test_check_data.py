@@ -3,10 +3,7 @@ import json
 
 import pytest
 from PIL import Image
-
-HEIGHT, WIDTH = 80, 100
-NAMES = ('disc', 'bar', 'dot')
-SQUARE = dict(size=[HEIGHT, WIDTH], counts=[0, 400, HEIGHT * WIDTH - 400])
+from user_files import HEIGHT, RLE, WIDTH, coco_file, lvis_file
 
 
 @pytest.fixture
@@ -19,35 +16,6 @@ def check(load_tool, capsys):
         return status, capsys.readouterr().out
 
     return run
-
-
-def make_file(images=2, lvis=True):
-    """Every image has one square of each category."""
-    content = dict(images=[], annotations=[], categories=[])
-    for k, name in enumerate(NAMES):
-        extra = dict(frequency='rcf'[k], image_count=images) if lvis else {}
-        content['categories'].append(dict(id=k + 1, name=name, **extra))
-    sure = dict(neg_category_ids=[], not_exhaustive_category_ids=[])
-    for i in range(1, images + 1):
-        content['images'].append(
-            dict(
-                id=i,
-                file_name=f'{i}.png',
-                height=HEIGHT,
-                width=WIDTH,
-                **(sure if lvis else {})))
-        for k in range(len(NAMES)):
-            x, y = 5 + 30 * k, 8
-            content['annotations'].append(
-                dict(
-                    id=len(content['annotations']) + 1,
-                    image_id=i,
-                    category_id=k + 1,
-                    bbox=[x, y, 20, 20],
-                    area=400,
-                    segmentation=[[x, y, x + 20, y, x + 20, y + 20, x,
-                                   y + 20]]))
-    return content
 
 
 def write(folder, content, name='ann'):
@@ -76,7 +44,7 @@ def lose_images(content):
 
 
 def use_rle(content):
-    edit_all(content, segmentation=SQUARE)
+    edit_all(content, segmentation=RLE)
 
 
 def lose_a_mask(content):
@@ -132,7 +100,7 @@ def lie_outside(content):
     (lie_outside, ['1 of 6 annotations are outside their image']),
 ])
 def test_what_goes_on_is_said_once(tmp_path, check, edit, words):
-    content = make_file()
+    content = lvis_file()
     edit(content)
     status, shown = check(write(tmp_path, content))
     assert status == 0 and 'nothing is refused' in shown
@@ -144,7 +112,7 @@ def test_what_goes_on_is_said_once(tmp_path, check, edit, words):
 
 
 def test_a_test_set_is_no_fault(tmp_path, check):
-    content = make_file()
+    content = lvis_file()
     lose_annotations(content)
     status, shown = check(write(tmp_path, content))
     assert status == 0 and 'a test set' in shown
@@ -157,7 +125,7 @@ def shrink(content):
 
 
 def brush(content):
-    edit_all(content, iscrowd=1, segmentation=SQUARE)
+    edit_all(content, iscrowd=1, segmentation=RLE)
 
 
 def merge(content):
@@ -165,7 +133,7 @@ def merge(content):
 
 
 def damage(content):
-    edit_all(content, segmentation=dict(SQUARE, counts=[5]))
+    edit_all(content, segmentation=dict(RLE, counts=[5]))
 
 
 @pytest.mark.parametrize('edit, words', [
@@ -178,7 +146,7 @@ def damage(content):
      'annotations[4].bbox must be a list, but is null'),
 ])
 def test_what_stops_a_run_gives_status_1(tmp_path, check, edit, words):
-    content = make_file(lvis=False)
+    content = coco_file((1, 2))
     edit(content)
     status, shown = check(write(tmp_path, content))
     assert status == 1 and words in shown
@@ -187,16 +155,16 @@ def test_what_stops_a_run_gives_status_1(tmp_path, check, edit, words):
 
 @pytest.mark.parametrize('edit, more', [(merge, True), (shrink, False)])
 def test_it_says_if_there_may_be_more_faults(tmp_path, check, edit, more):
-    content = make_file(lvis=False)
+    content = coco_file((1, 2))
     edit(content)
     _, shown = check(write(tmp_path, content))
     assert ('no further than its first fault' in shown) == more
 
 
 def test_several_refusals_come_in_one_run(tmp_path, check):
-    content = make_file(lvis=False)
+    content = coco_file((1, 2))
     damage(content)
-    train = make_file(lvis=False)
+    train = coco_file((1, 2))
     train['categories'][1]['name'] = 'barr'
     status, shown = check(
         write(tmp_path, content), '--images', tmp_path / 'none', '--train',
@@ -208,10 +176,10 @@ def test_several_refusals_come_in_one_run(tmp_path, check):
 
 
 def test_the_order_of_the_training_set_is_no_fault(tmp_path, check):
-    train = make_file()
+    train = lvis_file()
     train['categories'].reverse()
     status, shown = check(
-        write(tmp_path, make_file()), '--train', write(tmp_path, train,
+        write(tmp_path, lvis_file()), '--train', write(tmp_path, train,
                                                        'train'))
     assert status == 0 and 'stand in another order' in shown
 
@@ -234,7 +202,7 @@ def pictures(tmp_path):
      '2.png cannot be read'),
 ], ids=['missing', 'text', 'cut', 'turned', 'huge'])  # yapf: disable
 def test_images_are_held_to_the_file(pictures, check, spoil, words):
-    ann = write(pictures, make_file())
+    ann = write(pictures, lvis_file())
     assert check(ann, '--images', pictures)[0] == 0
     spoil(pictures / '2.png')
     status, shown = check(ann, '--images', pictures)
@@ -242,7 +210,7 @@ def test_images_are_held_to_the_file(pictures, check, spoil, words):
 
 
 def test_an_image_may_have_a_whole_path(pictures, check):
-    content = make_file()
+    content = lvis_file()
     for image in content['images']:
         image['file_name'] = str(pictures / image['file_name'])
     ann = write(pictures, content)
