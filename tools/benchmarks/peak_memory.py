@@ -22,9 +22,12 @@ def peak_memory(run, device):
     with profile(
             activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         run()
-    events = [(e.start_ns(), e.nbytes())
-              for e in record.profiler.kineto_results.events()
-              if e.name() == '[memory]']
+    events = [
+        # torch 2.1 has no start_ns.
+        ((e.start_ns if hasattr(e, 'start_ns') else e.start_us)(), e.nbytes())
+        for e in record.profiler.kineto_results.events()
+        if e.name() == '[memory]'
+    ]
     peak = held = 0
     for _, size in sorted(events, key=lambda event: event[0]):
         held += size
