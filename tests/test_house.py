@@ -18,7 +18,8 @@ HOST_SIDE = {
     PACKAGE / name
     for name in ('datasets/annotated_dataset.py', 'datasets/class_config.py',
                  'datasets/config_parts.py', 'datasets/files.py',
-                 'heads/postprocess.py', 'losses/tail_loss.py')
+                 'heads/postprocess.py', 'losses/contract.py',
+                 'losses/counts_loss.py', 'losses/tail_loss.py')
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 TOOLS = sorted((PACKAGE.parent / 'tools').rglob('*.py'))

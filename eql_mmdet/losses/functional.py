@@ -169,6 +169,19 @@ def sigmoid_scores(logits: Tensor) -> Tensor:
     return F.pad(logits.sigmoid(), (0, 1))
 
 
+def softmax_scores(logits: Tensor) -> Tensor:
+    """Turn logits into scores that compete with one another.
+
+    Args:
+        logits: (R, C) raw scores.
+
+    Returns:
+        (R, C) softmax scores, float32 or better; rows sum to 1.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.softmax(dim=-1, dtype=dtype)
+
+
 def foreground_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Measure how often the highest score of a foreground RoI is its label.
 

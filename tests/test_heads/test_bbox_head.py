@@ -217,7 +217,8 @@ def test_test_time_scores_are_sigmoids(loss_cls):
 @pytest.mark.parametrize('loss, message', [
     (dict(type='CrossEntropyLoss'), 'CrossEntropyLoss lacks custom_cls'),
     (dict(type='EQLV2Loss', num_classes=K), 'EQLV2Loss lacks custom_cls'),
-    (dict(type='SeesawLoss', num_classes=K), f'wants {K + 2} channels'),
+    (dict(type='SeesawLoss',
+          num_classes=K), 'lacks get_sigmoid_channels; use'),
 ])
 def test_losses_the_host_would_decode_wrongly_are_refused(loss, message):
     with pytest.raises(ValueError, match=message):
