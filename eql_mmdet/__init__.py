@@ -27,6 +27,7 @@ from .host.configs import watch_configs  # noqa: E402
 from .host.fixes import apply_fixes  # noqa: E402
 from .host.own_configs import find_own_configs  # noqa: E402
 from .losses.equalization import EqualizationLoss  # noqa: E402
+from .losses.equalization_v2 import EqualizationLossV2  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
@@ -38,8 +39,9 @@ watch_configs(fill_classes, complete_config)
 __all__ = [
     'COCOEvalMetric', 'COCOFormatDataset', 'RunCheckHook',
     'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
-    'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
-    'LargeVocabHTCMaskHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
-    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
-    'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
+    'EqualizationLossV2', 'LVISEvalMetric', 'LVISFormatDataset',
+    'LargeVocabBBoxHead', 'LargeVocabHTCMaskHead', 'LargeVocabMaskHead',
+    'PackVerifiedInputs', 'RepeatFactorSampler', 'SoftmaxEqualizationLoss',
+    'VerifiedLVISV05Dataset', 'VerifiedLVISV1Dataset', 'VerifiedRandomSampler',
+    '__version__'
 ]

@@ -19,7 +19,8 @@ HOST_SIDE = {
     for name in ('datasets/annotated_dataset.py', 'datasets/class_config.py',
                  'datasets/config_parts.py', 'datasets/files.py',
                  'heads/postprocess.py', 'losses/contract.py',
-                 'losses/counts_loss.py', 'losses/tail_loss.py')
+                 'losses/counts_loss.py', 'losses/memory.py',
+                 'losses/tail_loss.py')
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 TOOLS = sorted((PACKAGE.parent / 'tools').rglob('*.py'))

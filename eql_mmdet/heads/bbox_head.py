@@ -6,7 +6,6 @@ from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
-from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
 from .num_classes import check_num_classes
@@ -71,36 +70,36 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
         check_num_classes(kwargs)
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
         check_loss_contract(self.loss_cls)
-        self.prior_prob = prior_prob
-        if self.with_cls and self._starting_biases() is not None:
+        if self.with_cls and self._sigmoids() != slice(0):
             init = self.init_cfg
             self.init_cfg = [
                 *([init] if isinstance(init, dict) else init),
-                dict(type='Normal', std=0.01, override=dict(name='fc_cls'))
+                dict(
+                    type='Normal',
+                    std=0.01,
+                    bias_prob=prior_prob,
+                    override=dict(name='fc_cls'))
             ]
 
-    def _starting_biases(self) -> Optional[Tensor]:
-        """Return the biases of the sigmoids, or None if there are none."""
+    def _sigmoids(self) -> slice:
+        """Ask the loss which channels start at the prior; check the bias."""
         channels = self.loss_cls.get_sigmoid_channels(self.num_classes)
-        bias = getattr(self.fc_cls, 'bias', None)
-        if channels.stop == 0:
-            return None
-        if bias is None:
+        if channels != slice(0) and getattr(self.fc_cls, 'bias', None) is None:
             raise ValueError(
                 f'expected a classifier with a bias, since the sigmoids of '
                 f'{type(self.loss_cls).__name__} start at a prior, but got '
                 f'cls_predictor_cfg={self.cls_predictor_cfg}')
-        return bias[channels]
+        return channels
 
     def init_weights(self) -> None:
-        """Initialise as in the host, and let sigmoids start at the prior."""
+        """Initialise as in the host, channels of a softmax from zero."""
         is_first = not self.is_init
         super().init_weights()
-        if is_first and self.with_cls:
+        if is_first and self.with_cls and self._sigmoids() != slice(0):
             with torch.no_grad():
-                biases = self._starting_biases()
-                if biases is not None:
-                    biases.fill_(bias_init_with_prob(self.prior_prob))
+                bias = self.fc_cls.bias
+                kept = bias[self._sigmoids()].clone()
+                bias.zero_()[self._sigmoids()] = kept
 
     def loss(self,
              cls_score: Optional[Tensor],
