@@ -6,6 +6,7 @@ import statistics
 import time
 from pathlib import Path
 
+from eql_mmdet.losses.equalization_v2 import EqualizationLossV2
 from eql_mmdet.losses.functional import equalization_loss
 from eql_mmdet.losses.fused import equalization_roi_loss
 
@@ -99,6 +100,7 @@ def systems(rois, classes, device, compiled):
     def fused(z):
         return equalization_roi_loss(z, labels, tail).sum() / rois
 
+    ours_v2 = EqualizationLossV2(num_classes=classes).to(device)
     eqlv2 = EQLV2Loss(num_classes=classes).to(device)
     seesaw = SeesawLoss(num_classes=classes).to(device)
     softmax, sigmoid = CrossEntropyLoss(), CrossEntropyLoss(use_sigmoid=True)
@@ -111,6 +113,7 @@ def systems(rois, classes, device, compiled):
         'BCE, targets given': (lambda z: bce(z, targets), 0),
         'mmdet sigmoid CE': (lambda z: sigmoid(z, labels), 0),
         'mmdet softmax CE': (lambda z: softmax(z, labels), 1),
+        'EQL v2': (lambda z: ours_v2(z, labels), 1),
         'mmdet EQLV2Loss': (lambda z: eqlv2(z, labels), 1),
     }
     if classes <= SEESAW_CLASSES:
