@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .fused import chunks, math_type
 from .functional import one_hot_targets
+from .fused import chunks, math_type
 
 
 class Balance(NamedTuple):
