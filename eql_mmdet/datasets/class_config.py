@@ -8,7 +8,8 @@ from mmengine.runner import CheckpointLoader
 from ..annotations.category_counts import class_names, is_there
 from ..annotations.names import canonical, check_names
 from .config_parts import (annotation_file, datasets_of, heads_of,
-                           is_annotated, metrics_of, slots_of)
+                           is_annotated, metrics_of, misplaced_losses,
+                           slots_of)
 from .files import load_annotations
 
 #: Metrics that take masks as RLE.
@@ -63,11 +64,13 @@ def complete_config(cfg: Any) -> None:
 
     Raises:
         TypeError: If classes are not a sequence of names.
-        ValueError: If something of the config does not fit the classes, or
-            a metric cannot read the masks of the mask head.
+        ValueError: If something of the config does not fit the classes, a
+            loss stands in a head that cannot use it, or a metric cannot
+            read the masks of the mask head.
     """
     if not _is_ours(cfg):
         return
+    _check_places(cfg)
     filled = getattr(cfg, '__dict__', {}).get('_filled_in', ())
     for place, settings, key in slots_of(cfg):
         if place in filled:  # the data may be other ones by now
@@ -153,6 +156,15 @@ def _checkpoint_classes(cfg: Any) -> Optional[Classes]:
         path, map_location='cpu').get('meta') or {}
     names = (meta.get('dataset_meta') or {}).get('classes')
     return names and Classes(check_names(names), path, False)
+
+
+def _check_places(cfg: Any) -> None:
+    """Refuse a loss in a head that asks other things of it."""
+    for found in misplaced_losses(cfg.get('model')):
+        raise ValueError(
+            f'model.{found}, which is for the box heads of two-stage '
+            f'detectors (roi_head.bbox_head); one-stage detectors and DETR '
+            f'need another loss')
 
 
 def _check_heads(cfg: Any, classes: Classes) -> None:

@@ -2,7 +2,7 @@
 import os.path as osp
 from typing import Any, Iterator, List, Tuple
 
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.utils import is_abs
 
 from .annotated_dataset import AnnotatedDataset
@@ -81,6 +81,27 @@ def heads_of(cfg: Any) -> Iterator[Tuple[Tuple[str, int], dict]]:
     for kind in ('bbox_head', 'mask_head'):
         for number, head in enumerate(_dicts(roi_head.get(kind))):
             yield (kind, number), head
+
+
+def misplaced_losses(part: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
+    """Find losses of this package in heads that cannot use them.
+
+    Args:
+        part: The model of a config, or a part of it.
+        path: Where in the model it is.
+
+    Yields:
+        Place and name of each: ``'panoptic_head.loss_cls is ...'``.
+    """
+    for item in part if isinstance(part, (list, tuple)) else ():
+        yield from misplaced_losses(item, path)
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if key == 'loss_cls' and path[-2:] != ('roi_head', 'bbox_head'):
+            kind = _dict(value).get('type')
+            kind = MODELS.get(kind) if isinstance(kind, str) else kind
+            if getattr(kind, '__module__', '').startswith('eql_mmdet.losses'):
+                yield f'{".".join((*path, key))} is {kind.__name__}'
+        yield from misplaced_losses(value, (*path, key))
 
 
 def metrics_of(cfg: Any, evaluator: str) -> List[dict]:
