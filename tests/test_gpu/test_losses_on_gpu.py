@@ -1,8 +1,11 @@
-"""Both losses teach on a GPU what they teach on the CPU."""
+"""The losses teach on a GPU what they teach on the CPU."""
+import copy
+
 import pytest
 import torch
 
 from eql_mmdet.losses.equalization import EqualizationLoss
+from eql_mmdet.losses.equalization_v2 import EqualizationLossV2
 from eql_mmdet.losses.softmax_equalization import SoftmaxEqualizationLoss
 
 pytestmark = pytest.mark.gpu
@@ -24,8 +27,10 @@ def differing(loss_cls, columns, dtype, device, **sets):
     found = []
     logits, labels = batch(columns)
     logits = logits.to(getattr(torch, dtype))
+    given = loss_cls
     for place in (torch.device('cpu'), device):
-        loss_cls = loss_cls.to(place)
+        # One with a memory must not remember the other pass.
+        loss_cls = copy.deepcopy(given).to(place)
         leaf = logits.to(place).detach().requires_grad_()
         value = loss_cls(leaf, labels.to(place), **{
             k: v.to(place)
@@ -38,6 +43,7 @@ def differing(loss_cls, columns, dtype, device, **sets):
             scores=loss_cls.get_activation(leaf),
             accuracy=loss_cls.get_accuracy(leaf,
                                            labels.to(place))['acc_classes'])
+        tensors |= dict(loss_cls.named_buffers())
         assert all(t.device.type == place.type for t in tensors.values())
         found.append({k: t.detach().float().cpu() for k, t in tensors.items()})
     on_cpu, on_device = found
@@ -83,6 +89,13 @@ def test_softmax_loss_is_that_of_the_cpu(gamma, dtype, device, monkeypatch):
     monkeypatch.setattr(torch, 'rand', lambda _, device: drawn.to(device))
     loss_cls = SoftmaxEqualizationLoss(
         'lvis_v0.5', gamma=gamma, frequency_threshold=1.77e-3)
+    assert differing(loss_cls, 1231, dtype, device) == []
+
+
+@pytest.mark.parametrize('dtype', ROUNDING)
+def test_eql_v2_and_its_memory_are_those_of_the_cpu(dtype, device):
+    loss_cls = EqualizationLossV2(1230)
+    loss_cls.pos_neg.copy_(torch.linspace(0, 1.5, 1230))
     assert differing(loss_cls, 1231, dtype, device) == []
 
 
