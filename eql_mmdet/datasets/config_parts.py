@@ -104,6 +104,19 @@ def misplaced_losses(part: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
         yield from misplaced_losses(value, (*path, key))
 
 
+def counting_parts(head: dict) -> Iterator[Tuple[str, dict]]:
+    """Find what of a head may want the counts of the training set.
+
+    Args:
+        head: Settings of a box or mask head.
+
+    Yields:
+        A name and the settings of the loss and the calibration.
+    """
+    yield 'loss', _dict(head.get('loss_cls'))
+    yield 'calibration', _dict(head.get('calibration'))
+
+
 def metrics_of(cfg: Any, evaluator: str) -> List[dict]:
     """List the metrics of an evaluator.
 
@@ -128,8 +141,8 @@ def slots_of(cfg: Any) -> Iterator[Tuple[tuple, dict, str]]:
     """
     for place, head in heads_of(cfg):
         yield (*place, 'num_classes'), head, 'num_classes'
-        loss = _dict(head.get('loss_cls'))
-        yield (*place, 'loss'), loss, 'frequency_source'
+        for name, part in counting_parts(head):
+            yield (*place, name), part, 'frequency_source'
     for name in ('val', 'test'):
         for number, metric in enumerate(metrics_of(cfg, f'{name}_evaluator')):
             yield (name, number), metric, 'ann_file'

@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from .calibrated_scores import CalibratedScores
 from .num_classes import check_num_classes
 from .postprocess import TopKPostprocess
 
@@ -18,7 +19,7 @@ CONTRACT_METHODS = ('get_cls_channels', 'get_sigmoid_channels',
 
 
 @MODELS.register_module()
-class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
+class LargeVocabBBoxHead(CalibratedScores, TopKPostprocess, ConvFCBBoxHead):
     """The host's box head, with a test time for thousands of categories.
 
     For any loss that the host's heads take: softmax, Seesaw and others. The
@@ -27,7 +28,8 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
     Args:
         num_shared_fcs: Shared FC layers; with 2, the default, it takes the
             place of ``Shared2FCBBoxHead``.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
+        **kwargs: ``calibration`` of ``CalibratedScores``, for a softmax, and
+            the host's ``ConvFCBBoxHead`` arguments.
     """
 
     def __init__(self, num_shared_fcs: int = 2, **kwargs) -> None:
@@ -36,7 +38,7 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
 
 
 @MODELS.register_module()
-class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
+class EQLBBoxHead(CalibratedScores, TopKPostprocess, ConvFCBBoxHead):
     """Box head for the losses of this package.
 
     As the host's head (two shared FC layers unless told otherwise), but
@@ -52,7 +54,8 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
             thousands of untrained categories do not drown the loss. It
             holds whatever ``init_cfg`` says, which replaces the rest of the
             default initialisation. Without effect on a softmax.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
+        **kwargs: ``calibration`` of ``CalibratedScores``, for a softmax, and
+            the host's ``ConvFCBBoxHead`` arguments.
 
     Raises:
         ValueError: If ``prior_prob`` is not in (0, 1), if the loss does not
