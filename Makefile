@@ -35,7 +35,13 @@ endif
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip
-CONSTRAINED = -c constraints/$(STACK).txt
+# torch before 2.3 was compiled for numpy 1, which bounds much else.
+ifneq ($(filter torch==2.1 torch==2.1.% torch==2.2 torch==2.2.%,$(TORCH)),)
+  CONSTRAINTS = constraints/old-torch.txt
+else
+  CONSTRAINTS = constraints/$(STACK).txt
+endif
+CONSTRAINED = -c $(CONSTRAINTS)
 # Never in isolation: pip would build mmcv without its operators.
 BUILD_MMCV = MMCV_WITH_OPS=1 $(PIP) install --no-build-isolation $(CONSTRAINED)
 # onedl-mmcv is built without its operators, and not taken from pip's cache,
@@ -82,7 +88,7 @@ $(STAMPS)/python:
 	  <= (3, 12))' || { echo "eql_mmdet needs Python 3.10 to 3.12; $(PYTHON)" \
 	  "is another: try make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints/$(STACK).txt pip setuptools wheel
+	$(PIP) install -q $(CONSTRAINED) pip setuptools wheel
 	mkdir -p $(STAMPS) && touch $@
 
 $(TORCH_STAMP): $(STAMPS)/python
@@ -108,7 +114,7 @@ else
 endif
 	touch $@
 
-$(STAMPS)/project: $(MMCV_STAMP) setup.cfg constraints/$(STACK).txt
+$(STAMPS)/project: $(MMCV_STAMP) setup.cfg $(CONSTRAINTS)
 	@echo "[4/4] MMDetection ($(STACK)) and eql_mmdet"
 	$(PIP) install $(CONSTRAINED) -e .[$(STACK)-engine,$(STACK),synthetic,tests]
 	$(BIN)/python -c 'import eql_mmdet; print(eql_mmdet.__version__)'

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
 from eql_mmdet.annotations.category_counts import load_counts
+from eql_mmdet.datasets.class_config import complete_config
 from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.pictures import (Panel, draw_contact_sheet,
@@ -39,7 +40,8 @@ def parse_args(argv=None):
 def main(argv=None):
     """Write the set, train, test, and leave table and pictures in a folder.
 
-    An interrupted demo goes on from its last checkpoint.
+    An interrupted demo goes on from its last checkpoint, and a finished one
+    is tested again.
     """
     out = Path(parse_args(argv).out).resolve()
     os.chdir(ROOT)
@@ -47,11 +49,7 @@ def main(argv=None):
     with one_line_refusals('demo'):
         make_tiny_lvis(
             DATA, num_categories=60, num_train=1000, num_val=200, seed=0)
-    cfg = Config.fromfile(CONFIG)
-    cfg.work_dir = str(out)
-    cfg.resume = True
-    # It is tested once, at the end.
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg = load_config(out)
     runner = Runner.from_cfg(cfg)
     runner.train()
     table = metric_table(runner.test())
@@ -60,6 +58,23 @@ def main(argv=None):
     draw_tail(runner.model.roi_head.bbox_head.loss_cls, out / 'frequency.png')
     draw_contact_sheet(make_panels(runner), out / 'predictions.png')
     report(out, table, time.perf_counter() - start)
+
+
+def load_config(out):
+    """Read the config, and refuse a folder that another has trained in."""
+    cfg = Config.fromfile(CONFIG)
+    cfg.work_dir = str(out)
+    cfg.resume = True
+    # It is tested once, at the end.
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    complete_config(cfg)  # as the runner does before it writes it
+    if (out / 'last_checkpoint').exists():
+        trained = Config.fromfile(out / Path(CONFIG).name)
+        if trained.to_dict() != cfg.to_dict():
+            raise ValueError(
+                f'"{os.path.relpath(out)}" was trained with another '
+                f'{CONFIG}: move it away or name another folder with --out')
+    return cfg
 
 
 def draw_tail(loss, path):

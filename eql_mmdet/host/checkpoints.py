@@ -2,6 +2,7 @@
 import os
 import os.path as osp
 import pickle
+from collections import Counter
 from typing import IO, Any, Callable, Dict, List, Optional, Union
 from urllib.parse import urlparse
 
@@ -19,19 +20,21 @@ def checkpoint_names() -> Dict[str, Any]:
 
     Returns:
         Name in a file -> what it stands for: types and constructors of the
-        training log (``HistoryBuffer``) and of the numpy values in it, by
-        what numpy 1 and numpy 2 call them.
+        training log (``HistoryBuffer``), of the numpy values in it, by what
+        numpy 1 and numpy 2 call them, and of schedules.
     """
-    multiarray = (getattr(np, '_core', None) or np.core).multiarray
+    # Where they live differs; numpy 1.26 has an empty numpy._core as well.
+    makers = [value.__reduce__()[0] for value in (np.empty(0), np.float64())]
     kinds: List[Any] = [
         np.float64, np.float32, np.int64, np.int32, np.uint32, np.uint8,
         np.bool_
     ]
-    types = [HistoryBuffer, np.ndarray, np.dtype]
+    # Counter: milestones of a schedule, which torch 2.1 does not know.
+    types = [HistoryBuffer, Counter, np.ndarray, np.dtype]
     types += [type(np.dtype(kind)) for kind in kinds]
     names = {f'{t.__module__}.{t.__name__}': t for t in types}
     for core in ('numpy.core', 'numpy._core'):
-        for maker in (multiarray._reconstruct, multiarray.scalar):
+        for maker in makers:
             names[f'{core}.multiarray.{maker.__name__}'] = maker
     return {**names, 'builtins.getattr': _history_method}
 

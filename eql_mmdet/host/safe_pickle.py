@@ -6,7 +6,8 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import torch
 
-_NUMPY_CORE = 'numpy._core' if hasattr(np, '_core') else 'numpy.core'
+# numpy 1.26 has an incomplete numpy._core as well.
+_NUMPY_CORE = 'numpy.core' if np.__version__ < '2' else 'numpy._core'
 
 
 class SafeUnpickler(pickle.Unpickler):

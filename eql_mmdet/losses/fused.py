@@ -9,6 +9,11 @@ from torch.autograd import Function
 from .functional import (background_rois, check_shapes, equalization_loss,
                          one_hot_targets)
 
+try:
+    from torch.compiler import is_compiling
+except ImportError:  # torch before 2.3
+    from torch._utils import is_compiling
+
 #: Scores worked on at once. On a CPU the pieces of 1 MiB stay in the cache
 #: between two operations; elsewhere launches cost more than memory.
 CPU_CHUNK = 2**18
@@ -54,7 +59,7 @@ def equalization_roi_loss(logits: Tensor,
     if tail_mask.requires_grad:
         raise ValueError('expected a constant tail_mask, but got one with '
                          'requires_grad; use equalization_loss for it')
-    if torch.compiler.is_compiling():
+    if is_compiling():
         by_roi = tail_mask if image_index is None else tail_mask[image_index]
         return equalization_loss(logits, labels, by_roi,
                                  exclude_background).sum(dim=1)

@@ -69,6 +69,8 @@ def test_all_scores_equal_are_all_taken():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_ranked_as_it_is(dtype):
+    if dtype == torch.float16 and torch.__version__ < '2.3':
+        pytest.skip('older torch has no topk of float16 on a CPU')
     scores = torch.rand(
         9, 130, generator=torch.Generator().manual_seed(0)).to(dtype)
     index, _ = best_candidates(scores, 0.25, 40)

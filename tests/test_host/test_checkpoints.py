@@ -4,6 +4,7 @@ import http.server
 import io
 import re
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ class Attack:
 
 @pytest.fixture(params=['2.1.2', '2.5.1', '2.6.0'])
 def version(request, monkeypatch):
-    """Load as this version of torch must; the torch at hand can do both."""
+    """Load as this version of torch must; a current torch can do both."""
+    if request.param == '2.6.0' and torch.__version__ < '2.6':
+        pytest.skip('this torch cannot load as 2.6 does')
     monkeypatch.setattr(torch, '__version__', request.param)
     if request.param < '2.6':
-        monkeypatch.delattr(torch.serialization, 'safe_globals')
+        monkeypatch.delattr(torch.serialization, 'safe_globals', raising=False)
 
 
 def trained():
@@ -39,6 +42,7 @@ def trained():
         meta=dict(epoch=1, seed=np.int64(3)),
         state_dict=torch.nn.Linear(2, 1).state_dict(),
         optimizer=dict(state={0: dict(step=torch.tensor(1.))}),
+        param_schedulers=[dict(milestones=Counter([8, 11]))],
         message_hub=dict(
             log_scalars={'train/loss': history},
             runtime_info=dict(lr=np.float64(0.1), seen=np.ones(3, bool))))
@@ -167,6 +171,7 @@ def test_what_training_saved_is_read_whole(tmp_path, version, zipped, core):
     info = found['message_hub']['runtime_info']
     assert info['lr'] == 0.1 and info['seen'].tolist() == [True] * 3
     assert found['optimizer']['state'][0]['step'] == 1
+    assert found['param_schedulers'][0]['milestones'] == {8: 1, 11: 1}
 
 
 @pytest.mark.parametrize('zipped', [True, False])

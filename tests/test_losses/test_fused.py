@@ -431,6 +431,8 @@ def test_any_batch_equals_the_definition(rois, classes, scale, step, chunk,
 
 
 def test_compiled_is_one_kernel_each_way_and_keeps_no_matrix():
+    if torch.__version__ < '2.3':
+        pytest.skip('the code that older torch writes reads otherwise')
     generator = torch.Generator().manual_seed(0)
     # Sizes at which no other tensor has as many elements as the logits.
     rois, classes = 96, 200

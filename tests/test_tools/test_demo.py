@@ -23,6 +23,17 @@ def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):
     assert (out / 'table.md').read_text() == table
 
 
+def test_what_another_config_trained_is_refused_in_one_line(demo, tmp_path):
+    out = tmp_path / 'demo'
+    demo.main(['--out', str(out)])
+    table = (out / 'table.md').read_bytes()
+    with open(demo.CONFIG, 'a') as file:
+        file.write('optim_wrapper = dict(optimizer=dict(lr=1e-3))\n')
+    with pytest.raises(SystemExit, match='^demo: "demo" was trained with an'):
+        demo.main(['--out', str(out)])
+    assert (out / 'table.md').read_bytes() == table
+
+
 def test_another_set_is_refused_in_one_line(load_tool, tmp_path, monkeypatch):
     tool = load_tool('demo')
     monkeypatch.setattr(tool, 'ROOT', tmp_path)
