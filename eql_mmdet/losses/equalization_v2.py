@@ -5,7 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from .functional import foreground_accuracy
+from .functional import float32_or_better, foreground_accuracy
 from .gradient_balance import balanced_roi_loss, gradient_balance
 from .memory import MemoryLoss, sum_over_ranks
 
@@ -129,8 +129,7 @@ class EqualizationLossV2(MemoryLoss):
             (R, K + 1) scores sigmoid(z_j) (1 - sigmoid(z_K)), float32 or
             better; the last column is the score of background itself.
         """
-        dtype = torch.promote_types(cls_score.dtype, torch.float32)
-        logits = cls_score.to(dtype)
+        logits = float32_or_better(cls_score)
         foreground = logits[:, :-1].sigmoid() * (-logits[:, -1:]).sigmoid()
         return torch.cat([foreground, logits[:, -1:].sigmoid()], dim=1)
 

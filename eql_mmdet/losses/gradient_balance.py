@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from .functional import one_hot_targets
-from .fused import chunks, math_type
+from .functional import float32_or_better, one_hot_targets
+from .fused import chunks, is_compiling, math_type
 
 
 class Balance(NamedTuple):
@@ -57,7 +57,7 @@ def balanced_loss(logits: Tensor, labels: Tensor, balance: Balance) -> Tensor:
     Returns:
         (R, C) loss of every score, in float32 or better.
     """
-    logits = logits.to(math_type(logits))
+    logits = float32_or_better(logits)
     targets = one_hot_targets(labels, logits.shape[1])
     # -log(p) is softplus(-z), and -log(1 - p) is softplus(z).
     loss = F.softplus(torch.where(targets, -logits, logits))
@@ -78,7 +78,7 @@ def gradient_sums(logits: Tensor, labels: Tensor, balance: Balance,
         (2, C) without a gradient: sums of |dL/dz| over RoIs with this
         label, and over all others.
     """
-    logits = logits.detach().to(math_type(logits))
+    logits = float32_or_better(logits.detach())
     targets = one_hot_targets(labels, logits.shape[1])
     # Not 1 - sigmoid(z), which has no digits left where z is large.
     size = torch.where(targets, -logits, logits).sigmoid()
@@ -106,7 +106,7 @@ def balanced_roi_loss(logits: Tensor, labels: Tensor, balance: Balance,
         (R,) loss of every RoI, to be weighted and reduced, and (2, C) sums
         as of :func:`gradient_sums`; both in float32 or better.
     """
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return (balanced_loss(logits, labels, balance).sum(dim=1),
                 gradient_sums(logits, labels, balance, weight))
     return _BalancedRoILoss.apply(logits, labels, *balance, weight)
