@@ -45,6 +45,9 @@ def check_schedule(schedule: Schedule) -> None:
     if not 0 <= schedule.momentum < 1:
         raise ValueError(f'expected momentum in [0, 1), but got '
                          f'{schedule.momentum}')
+    if not schedule.weight_decay >= 0:
+        raise ValueError(f'expected weight_decay >= 0, but got '
+                         f'{schedule.weight_decay}')
 
 
 def learning_rate(step: int, schedule: Schedule) -> float:
@@ -187,8 +190,8 @@ def head_losses(head: nn.Module, features: Features,
 
 
 def _log(step: int, schedule: Schedule, recent: list, logged: dict) -> None:
-    parts = ', '.join(f'{k} {float(v):.4f}' for k, v in logged.items()
-                      if k != 'loss')
+    parts = ', '.join(f'{k} {float(v.detach()):.4f}'
+                      for k, v in logged.items() if k != 'loss')
     print_log(
         f'step {step} of {schedule.steps}, '
         f'lr {learning_rate(step - 1, schedule):.2e}, loss '
