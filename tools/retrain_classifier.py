@@ -82,7 +82,7 @@ def main(argv=None):
     start_head(model.roi_head.bbox_head, args.seed)
     left_out = load_detector(model, args.checkpoint,
                              dataset.metainfo['classes'])
-    print(f'not taken from {args.checkpoint}: {", ".join(left_out)}')
+    print(f'not taken from {args.checkpoint}: {", ".join(left_out) or "-"}')
     model.to(args.device)
     start = time.perf_counter()
     features = pool_features(args, cfg, model, dataset)
