@@ -31,6 +31,26 @@ def tiny_root(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def softmax_file(tiny_root):
+    """A checkpoint of the quick softmax detector, as it is built."""
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from eql_mmdet.annotations.category_counts import class_names
+    cfg = Config.fromfile(ROOT / 'configs/quick/baseline_tiny_lvis.py')
+    init_default_scope('mmdet')
+    torch.manual_seed(1)
+    ann = tiny_root / 'data/tiny_lvis/annotations/tiny_lvis_train.json'
+    meta = dict(dataset_meta=dict(classes=class_names(str(ann))))
+    path = tiny_root / 'softmax.pth'
+    state = MODELS.build(cfg.model).state_dict()
+    torch.save(dict(meta=meta, state_dict=state), path)
+    return path
+
+
+@pytest.fixture(scope='session')
 def run_tool():
     """Run ``tools/NAME`` in a process of its own and return its output."""
 
