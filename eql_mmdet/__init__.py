@@ -26,7 +26,10 @@ from .heads.roi_sampler import VerifiedRandomSampler  # noqa: E402
 from .host.configs import watch_configs  # noqa: E402
 from .host.fixes import apply_fixes  # noqa: E402
 from .host.own_configs import find_own_configs  # noqa: E402
+from .losses.balanced_softmax import BalancedSoftmaxLoss  # noqa: E402
+from .losses.class_weights import ClassWeightedLoss  # noqa: E402
 from .losses.equalization import EqualizationLoss  # noqa: E402
+from .losses.federated import FederatedLoss  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
@@ -37,9 +40,10 @@ watch_configs(fill_classes, complete_config)
 
 __all__ = [
     'COCOEvalMetric', 'COCOFormatDataset', 'RunCheckHook',
-    'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
-    'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
-    'LargeVocabHTCMaskHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
-    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'BalancedSoftmaxLoss', 'CategoryPressureHook', 'ClassWeightedLoss',
+    'EQLBBoxHead', 'EqualizationLoss', 'FederatedLoss', 'LVISEvalMetric',
+    'LVISFormatDataset', 'LargeVocabBBoxHead', 'LargeVocabHTCMaskHead',
+    'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
+    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
     'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]
