@@ -30,6 +30,7 @@ from .losses.balanced_softmax import BalancedSoftmaxLoss  # noqa: E402
 from .losses.class_weights import ClassWeightedLoss  # noqa: E402
 from .losses.equalization import EqualizationLoss  # noqa: E402
 from .losses.federated import FederatedLoss  # noqa: E402
+from .losses.seesaw import SyncSeesawLoss  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
@@ -44,6 +45,6 @@ __all__ = [
     'EQLBBoxHead', 'EqualizationLoss', 'FederatedLoss', 'LVISEvalMetric',
     'LVISFormatDataset', 'LargeVocabBBoxHead', 'LargeVocabHTCMaskHead',
     'LargeVocabMaskHead', 'PackVerifiedInputs', 'RepeatFactorSampler',
-    'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
+    'SoftmaxEqualizationLoss', 'SyncSeesawLoss', 'VerifiedLVISV05Dataset',
     'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
 ]
