@@ -32,7 +32,7 @@ def run(device, *options):
 def test_bodies_hold_on_the_cpu():
     found, output = run('cpu', *BODIES)
     # --amp alone has no meaning there.
-    assert found == dict(passed=27, skipped=1), output
+    assert found == dict(passed=39, skipped=1), output
 
 
 def test_bodies_fail_on_a_device_that_gives_nothing_back():
