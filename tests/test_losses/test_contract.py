@@ -101,6 +101,17 @@ def test_half_precision_is_computed_in_float32(name, dtype, counts_file):
     torch.testing.assert_close(gradient, full.to(dtype))
 
 
+@pytest.mark.parametrize('name', COUNTING)
+def test_a_model_in_half_precision_still_has_a_loss_in_float32(
+        name, counts_file):
+    logits, labels = make_batch(CHANNELS[name])
+    half = build(name, counts_file).half()
+    value, gradient = value_and_gradient(half, logits.half(), labels)
+    assert value.dtype == torch.float32 and gradient.dtype == torch.float16
+    expected, _ = value_and_gradient(build(name, counts_file), logits, labels)
+    torch.testing.assert_close(value, expected, rtol=5e-3, atol=0)
+
+
 @pytest.mark.parametrize('name', CHANNELS)
 def test_zero_weights_and_avg_factor_act_on_rois(name, counts_file):
     logits, labels = make_batch(CHANNELS[name])
