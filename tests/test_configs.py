@@ -25,6 +25,8 @@ LOSSES = dict(
     eqlv2='EqualizationLossV2',
     seql='SoftmaxEqualizationLoss',
     sigmoid='EqualizationLoss')
+#: Outputs beside those of the categories; by default one, for background.
+MORE_CHANNELS = dict(EqualizationLoss=0, FederatedLoss=0, SyncSeesawLoss=2)
 SAMPLERS = dict(cas='ClassAwareSampler', rfs='RepeatFactorSampler')
 
 
@@ -124,8 +126,8 @@ def test_config_builds(path, data_dir):
     classes = head.num_classes
     assert model.roi_head.mask_head.num_classes == classes
     loss = type(head.loss_cls).__name__
-    background = 0 if loss == 'EqualizationLoss' else 1
-    assert head.fc_cls.out_features == classes + background
+    more = MORE_CHANNELS.get(loss, 1)
+    assert head.fc_cls.out_features == classes + more
     METRICS.build(cfg.test_evaluator)
     if 'quick' in path.parts:
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
