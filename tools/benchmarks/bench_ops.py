@@ -115,6 +115,14 @@ def measure(make, device, repeat):
     return {name: statistics.median(t) for name, t in times.items()}
 
 
+def print_head(device, args):
+    """Print what is measured where, and the head of the table."""
+    card = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
+    print(f'torch {torch.__version__}, {platform.machine()} {card}, '
+          f'{args.threads} threads; median of {args.repeat} in ms\n')
+    print('| | ours | compiled MMCV | ours / compiled |\n|---|---:|---:|---:|')
+
+
 def print_row(name, times):
     """Print a row of the table."""
     ratio = '-'
@@ -130,10 +138,7 @@ def main(argv=None):
     torch.set_num_threads(args.threads)
     MMLogger.get_instance('bench_ops', log_level='ERROR')
     device = torch.device(args.device)
-    card = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
-    print(f'torch {torch.__version__}, {platform.machine()} {card}, '
-          f'{args.threads} threads; median of {args.repeat} in ms\n')
-    print('| | ours | compiled MMCV | ours / compiled |\n|---|---:|---:|---:|')
+    print_head(device, args)
 
     def wanted(cases):
         return ((name, case) for name, case in cases.items()
