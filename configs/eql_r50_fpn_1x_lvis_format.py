@@ -7,7 +7,9 @@ _base_ = 'eql_r50_fpn_1x_coco_format.py'
 # categories come late, with low scores, and count all the same.
 model = dict(test_cfg=dict(rcnn=dict(score_thr=1e-4, max_per_img=300)))
 
-train_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    dataset=dict(type='LVISFormatDataset'))
 val_dataloader = dict(dataset=dict(type='LVISFormatDataset'))
 test_dataloader = val_dataloader
 val_evaluator = dict(

@@ -26,7 +26,12 @@ from .heads.roi_sampler import VerifiedRandomSampler  # noqa: E402
 from .host.configs import watch_configs  # noqa: E402
 from .host.fixes import apply_fixes  # noqa: E402
 from .host.own_configs import find_own_configs  # noqa: E402
+from .losses.balanced_softmax import BalancedSoftmaxLoss  # noqa: E402
+from .losses.class_weights import ClassWeightedLoss  # noqa: E402
 from .losses.equalization import EqualizationLoss  # noqa: E402
+from .losses.equalization_v2 import EqualizationLossV2  # noqa: E402
+from .losses.federated import FederatedLoss  # noqa: E402
+from .losses.seesaw import SyncSeesawLoss  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
 from .version import __version__  # noqa: E402
@@ -37,9 +42,11 @@ watch_configs(fill_classes, complete_config)
 
 __all__ = [
     'COCOEvalMetric', 'COCOFormatDataset', 'RunCheckHook',
-    'CategoryPressureHook', 'EQLBBoxHead', 'EqualizationLoss',
+    'BalancedSoftmaxLoss', 'CategoryPressureHook', 'ClassWeightedLoss',
+    'EQLBBoxHead', 'EqualizationLoss', 'EqualizationLossV2', 'FederatedLoss',
     'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
     'LargeVocabHTCMaskHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
-    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'VerifiedLVISV05Dataset',
-    'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', '__version__'
+    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'SyncSeesawLoss',
+    'VerifiedLVISV05Dataset', 'VerifiedLVISV1Dataset', 'VerifiedRandomSampler',
+    '__version__'
 ]

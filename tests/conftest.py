@@ -1,6 +1,7 @@
-"""A tiny data set, and the tools as a user runs them."""
+"""A tiny data set, the tools as a user runs them, and two processes."""
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,26 @@ def tiny_root(tmp_path_factory):
         num_val=24,
         seed=0)
     return root
+
+
+@pytest.fixture(scope='session')
+def softmax_file(tiny_root):
+    """A checkpoint of the quick softmax detector, as it is built."""
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from eql_mmdet.annotations.category_counts import class_names
+    cfg = Config.fromfile(ROOT / 'configs/quick/baseline_tiny_lvis.py')
+    init_default_scope('mmdet')
+    torch.manual_seed(1)
+    ann = tiny_root / 'data/tiny_lvis/annotations/tiny_lvis_train.json'
+    meta = dict(dataset_meta=dict(classes=class_names(str(ann))))
+    path = tiny_root / 'softmax.pth'
+    state = MODELS.build(cfg.model).state_dict()
+    torch.save(dict(meta=meta, state_dict=state), path)
+    return path
 
 
 @pytest.fixture(scope='session')
@@ -88,3 +109,53 @@ def demo(load_tool, tmp_path, monkeypatch):
             out, num_categories=60, num_train=40, num_val=24, seed=0))
     monkeypatch.chdir(tmp_path)
     return tool
+
+
+RANK = '''
+import os, pickle, sys
+import torch.distributed as dist
+rank, folder = int(sys.argv[1]), sys.argv[2]
+sys.path.insert(0, sys.argv[3])
+dist.init_process_group('gloo', init_method=f'file://{folder}/store',
+                        rank=rank, world_size=2)
+import eql_mmdet
+given = pickle.load(open(f'{folder}/given.pkl', 'rb'))
+os.chdir(folder)
+names = dict(given, rank=rank)
+exec(names.pop('body'), names)
+pickle.dump(names['result'], open(f'{folder}/result_{rank}.pkl', 'wb'))
+dist.destroy_process_group()
+# Not through the end of the interpreter: a thread of gloo may still want it.
+os._exit(0)
+'''
+
+
+@pytest.fixture
+def two_processes(tmp_path, request):
+    """Run Python in two processes of gloo; what each calls ``result``."""
+
+    def run(body, **given):
+        (tmp_path / 'given.pkl').write_bytes(
+            pickle.dumps(given | {'body': body}))
+        ranks = [
+            subprocess.Popen([
+                sys.executable, '-c', RANK,
+                str(rank),
+                str(tmp_path),
+                str(request.path.parent)
+            ],
+                             cwd=ROOT,
+                             env=dict(
+                                 os.environ, PYTHONPATH=str(ROOT / 'tests')),
+                             stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE,
+                             text=True) for rank in range(2)
+        ]
+        errors = [rank.communicate(timeout=120)[1] for rank in ranks]
+        assert [rank.returncode for rank in ranks] == [0, 0], errors
+        return [
+            pickle.loads((tmp_path / f'result_{rank}.pkl').read_bytes())
+            for rank in range(2)
+        ]
+
+    return run

@@ -22,8 +22,11 @@ LVIS = [p for p in CONFIGS if p.stem.endswith('_lvis') and p.parent == ROOT]
 LOSSES = dict(
     baseline='CrossEntropyLoss',
     eql='EqualizationLoss',
+    eqlv2='EqualizationLossV2',
     seql='SoftmaxEqualizationLoss',
     sigmoid='EqualizationLoss')
+#: Outputs beside those of the categories; by default one, for background.
+MORE_CHANNELS = dict(EqualizationLoss=0, FederatedLoss=0, SyncSeesawLoss=2)
 SAMPLERS = dict(cas='ClassAwareSampler', rfs='RepeatFactorSampler')
 
 
@@ -123,8 +126,8 @@ def test_config_builds(path, data_dir):
     classes = head.num_classes
     assert model.roi_head.mask_head.num_classes == classes
     loss = type(head.loss_cls).__name__
-    background = 0 if loss == 'EqualizationLoss' else 1
-    assert head.fc_cls.out_features == classes + background
+    more = MORE_CHANNELS.get(loss, 1)
+    assert head.fc_cls.out_features == classes + more
     METRICS.build(cfg.test_evaluator)
     if 'quick' in path.parts:
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
@@ -188,10 +191,29 @@ def test_lvis_config_follows_the_released_recipe(path):
     assert cfg.auto_scale_lr.base_batch_size == 16
     assert cfg.train_dataloader.dataset.type == 'LVISFormatDataset'
     assert cfg.train_cfg.max_iters == 90000
-    if 'eql' in path.name:
+    if head.loss_cls.type == 'EqualizationLoss' and 'eql' in path.name:
         assert head.loss_cls.frequency_threshold == 1.77e-3
     if 'rfs' in path.name:
         assert cfg.train_dataloader.sampler.repeat_threshold == 5e-4
+
+
+def test_eql_v2_follows_the_released_recipe():
+    cfg = Config.fromfile(ROOT / 'eqlv2_r50_fpn_1x_lvis_v1.py')
+    optimizer, test = cfg.optim_wrapper.optimizer, cfg.model.test_cfg.rcnn
+    assert cfg.optim_wrapper.type == 'OptimWrapper'  # float32
+    assert (optimizer.type, optimizer.lr, optimizer.momentum,
+            optimizer.weight_decay) == ('SGD', 0.02, 0.9, 1e-4)
+    warmup, steps = cfg.param_scheduler
+    assert (warmup.start_factor, warmup.end) == (0.001, 500)
+    assert steps.milestones == [8, 11] and cfg.train_cfg.max_epochs == 12
+    assert cfg.train_dataloader.batch_size * 8 == 16
+    assert cfg.model.backbone.init_cfg.checkpoint == 'torchvision://resnet50'
+    resize, = (
+        t for t in cfg.train_dataloader.dataset.pipeline if 'Resize' in t.type)
+    assert [s for _, s in resize.scales] == [640, 672, 704, 736, 768, 800]
+    assert (test.score_thr, test.max_per_img) == (1e-4, 300)
+    assert test.nms == dict(type='nms', iou_threshold=0.5)
+    assert cfg.model.roi_head.bbox_head.num_classes == 1203
 
 
 def test_caffe_normalisation_is_bgr_minus_the_mean():

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / 'eql_mmdet'
 ROOMS = ('host', 'annotations', 'rarity', 'datasets', 'losses', 'heads',
          'evaluation', 'reports')
 #: Imported by nobody in the package; may import every room.
-APART = ('synthetic', 'checkpoints')
+APART = ('synthetic', 'checkpoints', 'retraining')
 #: Rooms that know neither the host stack nor its registries.
 PURE = ('annotations', 'rarity', 'synthetic')
 HOST = {'mmcv', 'mmdet', 'mmengine'}
@@ -18,7 +18,10 @@ HOST_SIDE = {
     PACKAGE / name
     for name in ('datasets/annotated_dataset.py', 'datasets/class_config.py',
                  'datasets/config_parts.py', 'datasets/files.py',
-                 'heads/postprocess.py', 'losses/tail_loss.py')
+                 'heads/postprocess.py', 'losses/contract.py',
+                 'losses/counts_loss.py', 'losses/memory.py',
+                 'losses/tail_loss.py', 'retraining/classifier.py',
+                 'retraining/detector.py', 'retraining/pooling.py')
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 TOOLS = sorted((PACKAGE.parent / 'tools').rglob('*.py'))

@@ -7,8 +7,9 @@ from mmengine.runner import CheckpointLoader
 
 from ..annotations.category_counts import class_names, is_there
 from ..annotations.names import canonical, check_names
-from .config_parts import (annotation_file, datasets_of, heads_of,
-                           is_annotated, metrics_of, slots_of)
+from .config_parts import (annotation_file, counting_parts, datasets_of,
+                           heads_of, is_annotated, metrics_of,
+                           misplaced_losses, slots_of)
 from .files import load_annotations
 
 #: Metrics that take masks as RLE.
@@ -34,9 +35,10 @@ def fill_classes(cfg: Any) -> None:
 
     A box or mask head with ``num_classes=None`` gets the number of classes
     of the training set: those of ``metainfo=dict(classes=...)``, or all of
-    its annotation file; without that file it stays None. A loss with
-    ``frequency_source=None`` gets the annotation file of the training set,
-    and a metric with ``ann_file=None`` that of its data set.
+    its annotation file; without that file it stays None. A loss or a
+    calibration with ``frequency_source=None`` gets the annotation file of
+    the training set, and a metric with ``ann_file=None`` that of its data
+    set.
 
     Args:
         cfg: A config of the host, changed in place.
@@ -55,19 +57,22 @@ def complete_config(cfg: Any) -> None:
     """Make heads, losses, data sets and metrics agree on the classes.
 
     Numbers that a config leaves to the file are filled in, numbers that it
-    states are checked; losses and the sets that are validated and tested on
-    get the classes of the training set, by name.
+    states are checked; losses, calibrations and the sets that are validated
+    and tested on get the classes of the training set, by name.
 
     Args:
         cfg: The config of a runner, changed in place.
 
     Raises:
         TypeError: If classes are not a sequence of names.
-        ValueError: If something of the config does not fit the classes, or
-            a metric cannot read the masks of the mask head.
+        ValueError: If something of the config does not fit the classes, a
+            loss stands in a head that cannot use it, a metric cannot read
+            the masks of the mask head, or a calibration of a cascade would
+            never be used.
     """
     if not _is_ours(cfg):
         return
+    _check_places(cfg)
     filled = getattr(cfg, '__dict__', {}).get('_filled_in', ())
     for place, settings, key in slots_of(cfg):
         if place in filled:  # the data may be other ones by now
@@ -79,6 +84,7 @@ def complete_config(cfg: Any) -> None:
         _check_heads(cfg, classes)
         _hand_on(cfg, classes)
     _check_masks(cfg)
+    _check_calibrations(cfg)
     hooks = list(cfg.get('custom_hooks') or [])
     if not any(hook.get('type') == _HOOK for hook in hooks):
         cfg['custom_hooks'] = hooks + [dict(type=_HOOK)]
@@ -155,6 +161,15 @@ def _checkpoint_classes(cfg: Any) -> Optional[Classes]:
     return names and Classes(check_names(names), path, False)
 
 
+def _check_places(cfg: Any) -> None:
+    """Refuse a loss in a head that asks other things of it."""
+    for found in misplaced_losses(cfg.get('model')):
+        raise ValueError(
+            f'model.{found}, which is for the box heads of two-stage '
+            f'detectors (roi_head.bbox_head); one-stage detectors and DETR '
+            f'need another loss')
+
+
 def _check_heads(cfg: Any, classes: Classes) -> None:
     for (kind, number), head in heads_of(cfg):
         stated = head.get('num_classes')
@@ -168,15 +183,15 @@ def _check_heads(cfg: Any, classes: Classes) -> None:
 
 
 def _hand_on(cfg: Any, classes: Classes) -> None:
-    """Give losses and other data sets the classes, by name."""
-    for (kind, _), head in heads_of(cfg):
-        loss = head.get('loss_cls') or {}
-        source = loss.get('frequency_source')
-        if not source or loss.get('classes') or not is_there(source):
+    """Give losses, calibrations and data sets the classes, by name."""
+    parts = [p for _, head in heads_of(cfg) for _, p in counting_parts(head)]
+    for part in parts:
+        source = part.get('frequency_source')
+        if not source or part.get('classes') or not is_there(source):
             continue
         names = class_names(source)
         if canonical(names) != canonical(classes.names):
-            loss['classes'] = classes.names
+            part['classes'] = classes.names
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         for dataset in datasets_of(cfg, loader):
             if is_annotated(dataset) and not (dataset.get('metainfo')
@@ -216,3 +231,14 @@ def _check_masks(cfg: Any) -> None:
                     f'{name} is {metric["type"]}, which wants masks as '
                     f'bitmaps, but the mask head has rle=True; use '
                     f'COCOEvalMetric or LVISEvalMetric, or set rle=False')
+
+
+def _check_calibrations(cfg: Any) -> None:
+    """Refuse a calibration of any but the last head of a cascade."""
+    heads = [head for (kind, _), head in heads_of(cfg) if kind == 'bbox_head']
+    calibrated = [n for n, h in enumerate(heads) if h.get('calibration')]
+    if calibrated and calibrated[-1] != len(heads) - 1:
+        raise ValueError(
+            f'a cascade takes its scores from the last of its {len(heads)} '
+            f'box heads, bbox_head.{len(heads) - 1}, but the calibration is '
+            f'that of bbox_head.{calibrated[-1]}; give it to the last one')

@@ -2,7 +2,7 @@
 import os.path as osp
 from typing import Any, Iterator, List, Tuple
 
-from mmdet.registry import DATASETS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.utils import is_abs
 
 from .annotated_dataset import AnnotatedDataset
@@ -83,6 +83,40 @@ def heads_of(cfg: Any) -> Iterator[Tuple[Tuple[str, int], dict]]:
             yield (kind, number), head
 
 
+def misplaced_losses(part: Any, path: Tuple[str, ...] = ()) -> Iterator[str]:
+    """Find losses of this package in heads that cannot use them.
+
+    Args:
+        part: The model of a config, or a part of it.
+        path: Where in the model it is.
+
+    Yields:
+        Place and name of each: ``'panoptic_head.loss_cls is ...'``.
+    """
+    for item in part if isinstance(part, (list, tuple)) else ():
+        yield from misplaced_losses(item, path)
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if key == 'loss_cls' and path[-2:] != ('roi_head', 'bbox_head'):
+            kind = _dict(value).get('type')
+            kind = MODELS.get(kind) if isinstance(kind, str) else kind
+            if getattr(kind, '__module__', '').startswith('eql_mmdet.losses'):
+                yield f'{".".join((*path, key))} is {kind.__name__}'
+        yield from misplaced_losses(value, (*path, key))
+
+
+def counting_parts(head: dict) -> Iterator[Tuple[str, dict]]:
+    """Find what of a head may want the counts of the training set.
+
+    Args:
+        head: Settings of a box or mask head.
+
+    Yields:
+        A name and the settings of the loss and the calibration.
+    """
+    yield 'loss', _dict(head.get('loss_cls'))
+    yield 'calibration', _dict(head.get('calibration'))
+
+
 def metrics_of(cfg: Any, evaluator: str) -> List[dict]:
     """List the metrics of an evaluator.
 
@@ -107,8 +141,8 @@ def slots_of(cfg: Any) -> Iterator[Tuple[tuple, dict, str]]:
     """
     for place, head in heads_of(cfg):
         yield (*place, 'num_classes'), head, 'num_classes'
-        loss = _dict(head.get('loss_cls'))
-        yield (*place, 'loss'), loss, 'frequency_source'
+        for name, part in counting_parts(head):
+            yield (*place, name), part, 'frequency_source'
     for name in ('val', 'test'):
         for number, metric in enumerate(metrics_of(cfg, f'{name}_evaluator')):
             yield (name, number), metric, 'ann_file'

@@ -35,18 +35,24 @@ class RunCheckHook(Hook):
         classes = _classes(runner.train_dataloader.dataset)
         if classes is not None:
             _check_model(_model(runner), classes)
+            _check_calibrations(_model(runner), classes)
 
     def before_val(self, runner: Runner) -> None:
         """Number the categories of the metrics as the data set does.
 
         Args:
             runner: The host's.
+
+        Raises:
+            ValueError: If a calibration has other names, or another order.
         """
         _align(runner.val_loop)
+        _check_tested(runner, runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
         """As before validation."""
         _align(runner.test_loop)
+        _check_tested(runner, runner.test_loop)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Hold the checkpoint to the model and the data that are tested.
@@ -132,6 +138,25 @@ def _check_model(model: nn.Module, classes: Sequence[str]) -> None:
                     f'{_some(module.classes)} ({module.source}), but the '
                     f'labels of the training set are {_some(classes)}; name '
                     f'them in this order in classes=(...) of the loss')
+
+
+def _check_tested(runner: Runner, loop: BaseLoop) -> None:
+    classes = _classes(loop.dataloader.dataset)
+    if classes is not None:
+        _check_calibrations(_model(runner), classes)
+
+
+def _check_calibrations(model: nn.Module, classes: Sequence[str]) -> None:
+    """Hold calibrations to the labels: those of the checkpoint by now."""
+    for name, module in model.named_modules():
+        calibration = getattr(module, 'calibration', None)
+        known = getattr(calibration, 'classes', None)
+        if known is not None and canonical(known) != canonical(classes):
+            raise ValueError(
+                f'the calibration of {name} has the counts of {_some(known)} '
+                f'({calibration.source}), but the labels are '
+                f'{_some(classes)}; name them in this order in classes=(...) '
+                f'of the calibration')
 
 
 def _check_resumed(runner: Runner, checkpoint: dict,

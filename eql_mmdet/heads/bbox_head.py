@@ -8,16 +8,18 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from .calibrated_scores import CalibratedScores
 from .num_classes import check_num_classes
 from .postprocess import TopKPostprocess
 
 CONTRACT_FLAGS = ('custom_cls_channels', 'custom_activation',
                   'custom_accuracy')
-CONTRACT_METHODS = ('get_cls_channels', 'get_activation', 'get_accuracy')
+CONTRACT_METHODS = ('get_cls_channels', 'get_sigmoid_channels',
+                    'get_activation', 'get_accuracy')
 
 
 @MODELS.register_module()
-class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
+class LargeVocabBBoxHead(CalibratedScores, TopKPostprocess, ConvFCBBoxHead):
     """The host's box head, with a test time for thousands of categories.
 
     For any loss that the host's heads take: softmax, Seesaw and others. The
@@ -26,7 +28,8 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
     Args:
         num_shared_fcs: Shared FC layers; with 2, the default, it takes the
             place of ``Shared2FCBBoxHead``.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
+        **kwargs: ``calibration`` of ``CalibratedScores``, for a softmax, and
+            the host's ``ConvFCBBoxHead`` arguments.
     """
 
     def __init__(self, num_shared_fcs: int = 2, **kwargs) -> None:
@@ -35,27 +38,29 @@ class LargeVocabBBoxHead(TopKPostprocess, ConvFCBBoxHead):
 
 
 @MODELS.register_module()
-class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
-    """Box head for sigmoid losses over thousands of categories.
+class EQLBBoxHead(CalibratedScores, TopKPostprocess, ConvFCBBoxHead):
+    """Box head for the losses of this package.
 
-    As the host's head (two shared FC layers unless told otherwise), but the
-    classifier starts from a small prior, and a loss that would be trained
-    one way and tested another is refused.
+    As the host's head (two shared FC layers unless told otherwise), but
+    outputs that are sigmoids start from a small prior, the loss hears of
+    every batch, and one that would be trained one way and tested another is
+    refused.
 
     Args:
         num_shared_fcs: Shared FC layers; 0 to put convolutions or FC layers
             into the two branches instead.
-        prior_prob: Score of every category before training (pi). The
+        prior_prob: Score of every sigmoid before training (pi). The
             classifier's bias starts at -log((1 - pi) / pi), so that
             thousands of untrained categories do not drown the loss. It
             holds whatever ``init_cfg`` says, which replaces the rest of the
-            default initialisation.
-        **kwargs: The host's ``ConvFCBBoxHead`` arguments.
+            default initialisation. Without effect on a softmax.
+        **kwargs: ``calibration`` of ``CalibratedScores``, for a softmax, and
+            the host's ``ConvFCBBoxHead`` arguments.
 
     Raises:
         ValueError: If ``prior_prob`` is not in (0, 1), if the loss does not
-            declare all of the host's contract, or if it wants other than
-            ``num_classes`` channels.
+            declare all of the contract, or if its sigmoids have no bias
+            that could start at the prior.
     """
 
     def __init__(self,
@@ -67,8 +72,8 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
                 f'expected prior_prob in (0, 1), but got {prior_prob}')
         check_num_classes(kwargs)
         super().__init__(num_shared_fcs=num_shared_fcs, **kwargs)
-        check_loss_contract(self.loss_cls, self.num_classes)
-        if self.with_cls:
+        check_loss_contract(self.loss_cls)
+        if self.with_cls and self._sigmoids() != slice(0):
             init = self.init_cfg
             self.init_cfg = [
                 *([init] if isinstance(init, dict) else init),
@@ -78,6 +83,67 @@ class EQLBBoxHead(TopKPostprocess, ConvFCBBoxHead):
                     bias_prob=prior_prob,
                     override=dict(name='fc_cls'))
             ]
+
+    def _sigmoids(self) -> slice:
+        """Ask the loss which channels start at the prior; check the bias."""
+        channels = self.loss_cls.get_sigmoid_channels(self.num_classes)
+        if channels != slice(0) and getattr(self.fc_cls, 'bias', None) is None:
+            raise ValueError(
+                f'expected a classifier with a bias, since the sigmoids of '
+                f'{type(self.loss_cls).__name__} start at a prior, but got '
+                f'cls_predictor_cfg={self.cls_predictor_cfg}')
+        return channels
+
+    def init_weights(self) -> None:
+        """Initialise as in the host, channels of a softmax from zero."""
+        is_first = not self.is_init
+        super().init_weights()
+        if is_first and self.with_cls and self._sigmoids() != slice(0):
+            with torch.no_grad():
+                bias = self.fc_cls.bias
+                kept = bias[self._sigmoids()].clone()
+                bias.zero_()[self._sigmoids()] = kept
+
+    def loss(self,
+             cls_score: Optional[Tensor],
+             bbox_pred: Optional[Tensor],
+             rois: Tensor,
+             labels: Tensor,
+             label_weights: Tensor,
+             bbox_targets: Tensor,
+             bbox_weights: Tensor,
+             reduction_override: Optional[str] = None) -> dict:
+        """Compute the losses; the loss hears of a batch without RoIs too.
+
+        The host does not ask it then, and where losses of several processes
+        gather statistics together, all the others would wait for ever.
+
+        Args:
+            cls_score: (R, C) logits, or None.
+            bbox_pred: (R, 4 K) or (R, 4) box deltas, or None.
+            rois: (R, 5) RoIs.
+            labels: (R,) int64 in [0, K]; K is background.
+            label_weights: (R,) weights.
+            bbox_targets: (R, 4) targets.
+            bbox_weights: (R, 4) weights.
+            reduction_override: As in the host.
+
+        Returns:
+            The host's dictionary of losses.
+        """
+        losses = super().loss(cls_score, bbox_pred, rois, labels,
+                              label_weights, bbox_targets, bbox_weights,
+                              reduction_override)
+        if cls_score is not None and not len(cls_score):
+            nothing = self.loss_cls(
+                cls_score,
+                labels,
+                label_weights,
+                reduction_override=reduction_override)
+            losses.update(
+                nothing if isinstance(nothing, dict) else dict(
+                    loss_cls=nothing))
+        return losses
 
     def loss_and_target(self,
                         cls_score: Tensor,
@@ -153,7 +219,7 @@ def verified_mask(sampling_results: List[SamplingResult],
     return mask
 
 
-def check_loss_contract(loss: nn.Module, num_classes: int) -> None:
+def check_loss_contract(loss: nn.Module) -> None:
     """Refuse a loss that the host would decode with the wrong activation.
 
     The host reads three flags from the loss, each in another place, and
@@ -161,11 +227,9 @@ def check_loss_contract(loss: nn.Module, num_classes: int) -> None:
 
     Args:
         loss: The built classification loss.
-        num_classes: K of the head.
 
     Raises:
-        ValueError: If a flag or a method is missing, or the number of
-            channels is not K.
+        ValueError: If a flag or a method is missing.
     """
     name = type(loss).__name__
     missing = [f for f in CONTRACT_FLAGS if not getattr(loss, f, False)]
@@ -176,11 +240,5 @@ def check_loss_contract(loss: nn.Module, num_classes: int) -> None:
         raise ValueError(
             f'EQLBBoxHead expects a loss that declares '
             f'{", ".join(CONTRACT_FLAGS + CONTRACT_METHODS)}, but {name} '
-            f'lacks {", ".join(missing)}; use EqualizationLoss, or '
-            f'LargeVocabBBoxHead for a softmax loss')
-    channels = loss.get_cls_channels(num_classes)
-    if channels != num_classes:
-        raise ValueError(
-            f'EQLBBoxHead expects one sigmoid output for each of its '
-            f'{num_classes} categories, but {name} wants {channels} '
-            f'channels; use LargeVocabBBoxHead for it')
+            f'lacks {", ".join(missing)}; use a loss of eql_mmdet, or '
+            f'LargeVocabBBoxHead for a softmax loss of the host')

@@ -5,13 +5,13 @@ import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from .functional import foreground_accuracy, sigmoid_scores
+from .contract import SigmoidContract
 from .fused import equalization_roi_loss
-from .tail_loss import PLACE, TailLoss
+from .tail_loss import TailLoss
 
 
 @MODELS.register_module()
-class EqualizationLoss(TailLoss):
+class EqualizationLoss(SigmoidContract, TailLoss):
     """Equalization Loss of [1] for box heads with K sigmoid outputs.
 
     Sum over categories, mean over RoIs; rows follow ``label_weights``. It
@@ -108,23 +108,13 @@ class EqualizationLoss(TailLoss):
         """
         self.check_trainable()
         self._check_sets(verified, image_index)
-        self._check_head(cls_score, label)
         tail = self.tail_mask
+        self._check_logits(cls_score, label, tail.numel())
         if self.keep_verified:
             tail = torch.where(verified, 0, tail)  # (N, K)
         loss = equalization_roi_loss(cls_score, label, tail, image_index,
                                      self.exclude_background)
         return self._reduce(loss, weight, avg_factor, reduction_override)
-
-    def _check_head(self, cls_score: Tensor, label: Tensor) -> None:
-        columns = self.tail_mask.numel()
-        if (cls_score.ndim != 2 or cls_score.shape[1] != columns
-                or label.shape != cls_score.shape[:1]):
-            raise ValueError(
-                f'EqualizationLoss expects logits (R, {columns}), a column '
-                f'for each category of frequency_source, and labels (R,), '
-                f'but got {tuple(cls_score.shape)} and {tuple(label.shape)}; '
-                f'it is for {PLACE}')
 
     def _check_sets(self, verified: Optional[Tensor],
                     image_index: Optional[Tensor]) -> None:
@@ -140,46 +130,6 @@ class EqualizationLoss(TailLoss):
             raise ValueError(
                 f'expected verified (N, {self.tail_mask.numel()}), but got '
                 f'{tuple(verified.shape)}')
-
-    def get_cls_channels(self, num_classes: int) -> int:
-        """Tell the head how many outputs it needs.
-
-        Args:
-            num_classes: K of the head.
-
-        Returns:
-            K: there is no background logit.
-
-        Raises:
-            ValueError: If the frequencies are of another number of
-                categories.
-        """
-        self._check_classes(num_classes)
-        return num_classes
-
-    def get_activation(self, cls_score: Tensor) -> Tensor:
-        """Turn logits into test-time scores.
-
-        Args:
-            cls_score: (R, K) logits.
-
-        Returns:
-            (R, K + 1) sigmoid scores and a zero background column.
-        """
-        return sigmoid_scores(cls_score)
-
-    def get_accuracy(self, cls_score: Tensor,
-                     labels: Tensor) -> Dict[str, Tensor]:
-        """Measure the accuracy among foreground RoIs for the log.
-
-        Args:
-            cls_score: (R, K) logits.
-            labels: (R,) int64; K is background.
-
-        Returns:
-            ``acc_classes``, a scalar in percent.
-        """
-        return dict(acc_classes=foreground_accuracy(cls_score, labels))
 
     def extra_repr(self) -> str:
         """Show the settings in the printed model."""

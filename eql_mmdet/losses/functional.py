@@ -107,7 +107,7 @@ def equalization_loss(logits: Tensor,
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
     check_shapes(logits, labels, tail_mask)
-    logits = _float32_or_better(logits)
+    logits = float32_or_better(logits)
     targets = one_hot_targets(labels, logits.shape[1])
     weight = equalization_weight(labels, tail_mask.to(logits),
                                  exclude_background)
@@ -146,7 +146,7 @@ def softmax_equalization_loss(logits: Tensor, labels: Tensor,
         raise ValueError(f'expected drawn of the shape of the logits '
                          f'{tuple(logits.shape)}, but got '
                          f'{tuple(drawn.shape)}')
-    logits = _float32_or_better(logits)
+    logits = float32_or_better(logits)
     log_weight = torch.log1p(-tail_mask.to(logits))  # -inf where T is 1
     drawn = drawn & ~one_hot_targets(labels, logits.shape[1])
     weighted = torch.where(drawn, logits + log_weight, logits)
@@ -155,7 +155,15 @@ def softmax_equalization_loss(logits: Tensor, labels: Tensor,
     return F.cross_entropy(weighted, labels, reduction='none')
 
 
-def _float32_or_better(logits: Tensor) -> Tensor:
+def float32_or_better(logits: Tensor) -> Tensor:
+    """Return logits in the type in which a loss is computed.
+
+    Args:
+        logits: Of any floating type.
+
+    Returns:
+        float64 as it is, all else in float32.
+    """
     # torch 2.1 cannot compile promote_types.
     return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -170,8 +178,20 @@ def sigmoid_scores(logits: Tensor) -> Tensor:
         (R, K + 1) sigmoid scores in [0, 1], float32 or better; the last
         column is background, which has no logit, and is zero.
     """
-    logits = _float32_or_better(logits)
+    logits = float32_or_better(logits)
     return F.pad(logits.sigmoid(), (0, 1))
+
+
+def softmax_scores(logits: Tensor) -> Tensor:
+    """Turn logits into scores that compete with one another.
+
+    Args:
+        logits: (R, C) raw scores.
+
+    Returns:
+        (R, C) softmax scores, float32 or better; rows sum to 1.
+    """
+    return float32_or_better(logits).softmax(dim=-1)
 
 
 def foreground_accuracy(logits: Tensor, labels: Tensor) -> Tensor:

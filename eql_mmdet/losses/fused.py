@@ -63,7 +63,7 @@ def equalization_roi_loss(logits: Tensor,
         by_roi = tail_mask if image_index is None else tail_mask[image_index]
         return equalization_loss(logits, labels, by_roi,
                                  exclude_background).sum(dim=1)
-    weights, kind = _weights_by_kind(labels, tail_mask.to(_math_type(logits)),
+    weights, kind = _weights_by_kind(labels, tail_mask.to(math_type(logits)),
                                      image_index, exclude_background)
     return _RoILoss.apply(logits, labels, kind, weights)
 
@@ -85,7 +85,7 @@ class _RoILoss(Function):
             torch.minimum(F.softplus(score), bounds[cell]) * weights[cell],
             F.softplus(-score))
         sums = []
-        for z, row, y, own in _chunks(logits, kind, column, own_loss):
+        for z, row, y, own in chunks(logits, kind, column, own_loss):
             loss = F.softplus(z.to(own.dtype))
             torch.minimum(loss, bounds.index_select(0, row), out=loss)
             loss.mul_(weights.index_select(0, row)).scatter_(1, y, own)
@@ -116,7 +116,7 @@ class _RoIGradient(Function):
         weights = weights.to(grad)
         background, column, score = _label_scores(logits, labels)
         result = torch.empty_like(logits)
-        for z, row, scale, out in _chunks(logits, kind, grad[:, None], result):
+        for z, row, scale, out in chunks(logits, kind, grad[:, None], result):
             weight = weights.index_select(0, row).mul_(scale)
             torch.mul(z.to(grad.dtype).sigmoid(), weight, out=out)
         # Not sigmoid(z) - 1, which has no digits left where z is large.
@@ -164,7 +164,8 @@ def _check_images(logits: Tensor, labels: Tensor, tail_mask: Tensor,
         check_shapes(logits, labels, tail_mask[0])
 
 
-def _math_type(logits: Tensor) -> torch.dtype:
+def math_type(logits: Tensor) -> torch.dtype:
+    """Return the type to compute in: float32 or better."""
     return torch.promote_types(logits.dtype, torch.float32)
 
 
@@ -193,10 +194,10 @@ def _label_scores(logits: Tensor,
     num_classes = logits.shape[1]
     background = background_rois(labels, num_classes)[:, None]
     column = labels.clamp(0, num_classes - 1)[:, None]
-    return background, column, logits.gather(1, column).to(_math_type(logits))
+    return background, column, logits.gather(1, column).to(math_type(logits))
 
 
-def _chunks(logits: Tensor, *by_row: Tensor) -> Iterator[Tuple[Tensor, ...]]:
+def chunks(logits: Tensor, *by_row: Tensor) -> Iterator[Tuple[Tensor, ...]]:
     """Split tensors of R rows alike, so that few scores are in work."""
     size = CPU_CHUNK if logits.device.type == 'cpu' else DEVICE_CHUNK
     rows = max(1, size // logits.shape[1])

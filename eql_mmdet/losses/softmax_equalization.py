@@ -6,12 +6,13 @@ import torch.nn as nn
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from .contract import SoftmaxContract
 from .functional import foreground_accuracy, softmax_equalization_loss
 from .tail_loss import TailLoss
 
 
 @MODELS.register_module()
-class SoftmaxEqualizationLoss(TailLoss):
+class SoftmaxEqualizationLoss(SoftmaxContract, TailLoss):
     """Softmax Equalization Loss (SEQL) of [1].
 
     In the softmax of a sample a tail category other than its label is left
@@ -114,24 +115,11 @@ class SoftmaxEqualizationLoss(TailLoss):
             ValueError: If the frequencies are of another number of
                 categories, or the loss is one without background.
         """
-        self._check_classes(num_classes)
         if not self.with_background:
             raise ValueError('expected with_background=True in a box head, '
                              'whose last channel is background, but got '
                              'False, which is for classifiers of K channels')
-        return num_classes + 1
-
-    def get_activation(self, cls_score: Tensor) -> Tensor:
-        """Turn logits into test-time scores.
-
-        Args:
-            cls_score: (R, K + 1) logits.
-
-        Returns:
-            (R, K + 1) softmax scores, the last one background.
-        """
-        dtype = torch.promote_types(cls_score.dtype, torch.float32)
-        return cls_score.softmax(dim=-1, dtype=dtype)
+        return super().get_cls_channels(num_classes)
 
     def get_accuracy(self, cls_score: Tensor,
                      labels: Tensor) -> Dict[str, Tensor]:

@@ -35,17 +35,29 @@ def category_frequency(counts: CategoryCounts,
 
     [1] Tan et al., CVPR 2020, https://arxiv.org/abs/2003.05176
     """
+    check_images(counts)
     total = counts.num_images if num_images is None else num_images
-    most = int(counts.image_count.max(initial=0))
-    if most < 1:
-        raise ValueError(f'expected training images, but none of the '
-                         f'{len(counts.ids)} categories of {counts.source} '
-                         f'has one; take the counts of the training set')
+    most = int(counts.image_count.max())
     if most > total:
         raise ValueError(
             f'expected num_images of at least {most}, the images of the most '
             f'frequent category of {counts.source}, but got {total}')
     return torch.from_numpy(counts.image_count).float() / total
+
+
+def check_images(counts: CategoryCounts) -> None:
+    """Refuse counts of nothing.
+
+    Args:
+        counts: Counts of the training set.
+
+    Raises:
+        ValueError: If no category has an image.
+    """
+    if counts.image_count.max(initial=0) < 1:
+        raise ValueError(f'expected training images, but none of the '
+                         f'{len(counts.ids)} categories of {counts.source} '
+                         f'has one; take the counts of the training set')
 
 
 def without_images(counts: CategoryCounts) -> List[str]:

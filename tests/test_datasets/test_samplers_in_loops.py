@@ -1,10 +1,5 @@
 """The samplers of the configs in the host's loops, loaders and ranks."""
-import os
-import pickle
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -300,47 +295,19 @@ def can_be_matched(found, categories):
     return all(give(category, set()) for category in categories)
 
 
-WORKER = '''
-import os, pickle, sys
-import torch.distributed as dist
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group('gloo', init_method=f'file://{folder}/store',
-                        rank=rank, world_size=2)
-sys.path.insert(0, sys.argv[3])
-import eql_mmdet
+EPOCH = '''
 from test_samplers_in_loops import CAS, DATA_SAMPLERS, RFS, Pictures
-seen = {}
+result = {}
 for settings in (RFS, CAS):
     sampler = DATA_SAMPLERS.build(
         settings, default_args=dict(dataset=Pictures()))
     sampler.set_epoch(2)
-    seen[settings['type']] = sampler.seed, list(sampler)
-pickle.dump(seen, open(f'{folder}/seen_{rank}.pkl', 'wb'))
-dist.destroy_process_group()
-# Not through the end of the interpreter: a thread of gloo may still want it.
-os._exit(0)
+    result[settings['type']] = sampler.seed, list(sampler)
 '''
 
 
-def test_two_processes_share_the_seed_and_the_epoch(tmp_path):
-    here = Path(__file__).parent
-    workers = [
-        subprocess.Popen([
-            sys.executable, '-c', WORKER,
-            str(rank),
-            str(tmp_path),
-            str(here)
-        ],
-                         cwd=here.parents[1],
-                         env=dict(os.environ, PYTHONPATH=str(here.parent)),
-                         stderr=subprocess.PIPE,
-                         text=True) for rank in range(2)
-    ]
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
-    first, second = (
-        pickle.loads((tmp_path / f'seen_{rank}.pkl').read_bytes())
-        for rank in range(2))
+def test_two_processes_share_the_seed_and_the_epoch(two_processes):
+    first, second = two_processes(EPOCH)
     for settings in (RFS, CAS):
         (seed, one), (other_seed, two) = (
             seen[settings['type']] for seen in (first, second))

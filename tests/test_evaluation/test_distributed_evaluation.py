@@ -1,8 +1,4 @@
 """Two processes evaluate as one, with the padding of a sampler."""
-import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,53 +9,28 @@ from eql_mmdet.evaluation.protocol import METRICS
 from eql_mmdet.evaluation.results import merge_results
 
 # Each process takes the images a sampler of mmengine gives it.
-WORKER = '''
-import os, pickle, sys
-import torch.distributed as dist
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group('gloo', init_method=f'file://{folder}/store',
-                        rank=rank, world_size=2)
+EVALUATE = '''
 from mmengine.dataset import DefaultSampler
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
-os.chdir(folder)
-ann, samples, metrics = pickle.load(open('case.pkl', 'rb'))
 metric = LVISEvalMetric(ann, metrics, outfile_prefix='two')
 order = list(DefaultSampler(samples, shuffle=False))
 assert len(order) == 4, order
 for i in order:
     metric.process({}, [samples[i]])
-values = metric.evaluate(len(samples))
-pickle.dump(values, open(f'values_{rank}.pkl', 'wb'))
-dist.destroy_process_group()
-# Not through the end of the interpreter: a thread of gloo may still want it.
-os._exit(0)
+result = metric.evaluate(len(samples))
 '''
 
 
-def test_two_processes_equal_one_bit_for_bit(tmp_path, monkeypatch):
+def test_two_processes_equal_one_bit_for_bit(tmp_path, two_processes):
     generator = np.random.default_rng(1)
     dataset = make_dataset(generator, images=7, categories=5)
     samples = make_samples(generator, dataset, most=20)
     ann = write_json(tmp_path / 'ann.json', dataset)
-    case = (ann, samples, METRICS)
-    (tmp_path / 'case.pkl').write_bytes(pickle.dumps(case))
-    workers = [
-        subprocess.Popen(
-            [sys.executable, '-c', WORKER,
-             str(rank), str(tmp_path)],
-            cwd=Path(__file__).parents[2],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True) for rank in range(2)
-    ]
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
+    found = two_processes(EVALUATE, ann=ann, samples=samples, metrics=METRICS)
     metric = LVISEvalMetric(ann, METRICS, outfile_prefix=str(tmp_path / 'one'))
     metric.process({}, samples)
     expected = metric.evaluate(len(samples))
-    for rank in range(2):
-        path = tmp_path / f'values_{rank}.pkl'
-        assert pickle.loads(path.read_bytes()) == expected
+    assert found == [expected, expected]
     for kind in ('bbox', 'segm'):
         one, two = ((tmp_path / f'{name}.{kind}.json').read_bytes()
                     for name in ('one', 'two'))

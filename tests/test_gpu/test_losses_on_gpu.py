@@ -1,8 +1,15 @@
-"""Both losses teach on a GPU what they teach on the CPU."""
+"""The losses teach on a GPU what they teach on the CPU."""
+import copy
+
 import pytest
 import torch
 
+from eql_mmdet.losses.balanced_softmax import BalancedSoftmaxLoss
+from eql_mmdet.losses.class_weights import ClassWeightedLoss
 from eql_mmdet.losses.equalization import EqualizationLoss
+from eql_mmdet.losses.equalization_v2 import EqualizationLossV2
+from eql_mmdet.losses.federated import FederatedLoss
+from eql_mmdet.losses.seesaw import SyncSeesawLoss
 from eql_mmdet.losses.softmax_equalization import SoftmaxEqualizationLoss
 
 pytestmark = pytest.mark.gpu
@@ -24,8 +31,10 @@ def differing(loss_cls, columns, dtype, device, **sets):
     found = []
     logits, labels = batch(columns)
     logits = logits.to(getattr(torch, dtype))
+    given = loss_cls
     for place in (torch.device('cpu'), device):
-        loss_cls = loss_cls.to(place)
+        # One with a memory must not remember the other pass.
+        loss_cls = copy.deepcopy(given).to(place)
         leaf = logits.to(place).detach().requires_grad_()
         value = loss_cls(leaf, labels.to(place), **{
             k: v.to(place)
@@ -38,6 +47,7 @@ def differing(loss_cls, columns, dtype, device, **sets):
             scores=loss_cls.get_activation(leaf),
             accuracy=loss_cls.get_accuracy(leaf,
                                            labels.to(place))['acc_classes'])
+        tensors |= dict(loss_cls.named_buffers())
         assert all(t.device.type == place.type for t in tensors.values())
         found.append({k: t.detach().float().cpu() for k, t in tensors.items()})
     on_cpu, on_device = found
@@ -86,6 +96,13 @@ def test_softmax_loss_is_that_of_the_cpu(gamma, dtype, device, monkeypatch):
     assert differing(loss_cls, 1231, dtype, device) == []
 
 
+@pytest.mark.parametrize('dtype', ROUNDING)
+def test_eql_v2_and_its_memory_are_those_of_the_cpu(dtype, device):
+    loss_cls = EqualizationLossV2(1230)
+    loss_cls.pos_neg.copy_(torch.linspace(0, 1.5, 1230))
+    assert differing(loss_cls, 1231, dtype, device) == []
+
+
 def test_softmax_loss_draws_on_the_device(device):
     loss_cls = SoftmaxEqualizationLoss(
         'lvis_v0.5', gamma=0.9, frequency_threshold=1., reduction='none')
@@ -95,3 +112,33 @@ def test_softmax_loss_draws_on_the_device(device):
     kept = loss_cls.to(device)(logits, labels).exp().cpu() - 1
     assert kept.mean().item() == pytest.approx(123, rel=0.02)
     assert kept.std() > 5
+
+
+@pytest.mark.parametrize('dtype', ROUNDING)
+def test_federated_loss_is_that_of_the_cpu(dtype, device, monkeypatch):
+    drawn = torch.rand(1230, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(torch, 'rand', lambda _, device: drawn.to(device))
+    # More than the labels of the batch, so that others are drawn.
+    loss_cls = FederatedLoss('lvis_v0.5', num_sampled=400)
+    assert differing(loss_cls, 1230, dtype, device) == []
+
+
+@pytest.mark.parametrize('dtype', ROUNDING)
+@pytest.mark.parametrize('kind, settings', [
+    (BalancedSoftmaxLoss, dict()),
+    (ClassWeightedLoss, dict(power=0.5)),
+])
+def test_counts_in_the_softmax_are_those_of_the_cpu(kind, settings, dtype,
+                                                    device):
+    loss_cls = kind('lvis_v0.5', **settings)
+    assert differing(loss_cls, 1231, dtype, device) == []
+
+
+@pytest.mark.parametrize('dtype', ROUNDING)
+def test_seesaw_is_that_of_the_cpu(dtype, device):
+    loss_cls = SyncSeesawLoss(num_classes=1230, return_dict=False)
+    labels = batch(1232)[1]
+    loss_cls(torch.zeros(R, 1232, requires_grad=True), labels)
+    counted = labels.bincount(minlength=1231).float()
+    assert torch.equal(loss_cls.cum_samples, counted)
+    assert differing(loss_cls, 1232, dtype, device) == []

@@ -71,6 +71,23 @@ def test_prior_holds_whatever_init_cfg_says(loss_cls, init_cfg):
                                torch.full((K, ), 0.02))
 
 
+def test_only_sigmoids_start_at_the_prior(loss_cls, monkeypatch):
+    monkeypatch.setattr(
+        'eql_mmdet.losses.equalization.EqualizationLoss.get_sigmoid_channels',
+        lambda self, num_classes: slice(1, 3))
+    head = build(loss_cls)
+    head.init_weights()
+    prior = -math.log(999.)
+    torch.testing.assert_close(head.fc_cls.bias.detach(),
+                               torch.tensor([0., prior, prior, 0.]))
+    monkeypatch.setattr(
+        'eql_mmdet.losses.equalization.EqualizationLoss.get_sigmoid_channels',
+        lambda self, num_classes: slice(0))
+    head = build(loss_cls)
+    head.init_weights()
+    assert not head.fc_cls.bias.any()
+
+
 @pytest.mark.parametrize('layout', [
     dict(),
     dict(num_shared_fcs=1, num_shared_convs=2, conv_out_channels=8),
@@ -217,7 +234,8 @@ def test_test_time_scores_are_sigmoids(loss_cls):
 @pytest.mark.parametrize('loss, message', [
     (dict(type='CrossEntropyLoss'), 'CrossEntropyLoss lacks custom_cls'),
     (dict(type='EQLV2Loss', num_classes=K), 'EQLV2Loss lacks custom_cls'),
-    (dict(type='SeesawLoss', num_classes=K), f'wants {K + 2} channels'),
+    (dict(type='SeesawLoss',
+          num_classes=K), 'lacks get_sigmoid_channels; use'),
 ])
 def test_losses_the_host_would_decode_wrongly_are_refused(loss, message):
     with pytest.raises(ValueError, match=message):

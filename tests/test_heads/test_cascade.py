@@ -15,15 +15,8 @@ from eql_mmdet.losses.fused import equalization_roi_loss
 K = 6
 
 
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / 'counts.csv'
-    rows = [
-        f'{i},c{i},f,{n},{n}' for i, n in enumerate([1, 2, 50, 60, 70, 80])
-    ]
-    path.write_text('# num_images: 100\n'
-                    'id,name,frequency,image_count,instance_count\n' +
-                    '\n'.join(rows))
+def build(loss_cls):
+    """A small cascade with a loss in each of its three heads."""
     torch.manual_seed(0)
     init_default_scope('mmdet')
     cfg = get_config('mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py')
@@ -35,14 +28,27 @@ def model(tmp_path):
             type='EQLBBoxHead',
             num_classes=K,
             fc_out_channels=32,
-            loss_cls=dict(
-                type='EqualizationLoss',
-                frequency_source=str(path),
-                frequency_threshold=0.05))
+            loss_cls=loss_cls)
     cfg.model.test_cfg.rcnn.update(score_thr=1e-4)
     built = MODELS.build(cfg.model)
     built.init_weights()
     return built
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / 'counts.csv'
+    rows = [
+        f'{i},c{i},f,{n},{n}' for i, n in enumerate([1, 2, 50, 60, 70, 80])
+    ]
+    path.write_text('# num_images: 100\n'
+                    'id,name,frequency,image_count,instance_count\n' +
+                    '\n'.join(rows))
+    return build(
+        dict(
+            type='EqualizationLoss',
+            frequency_source=str(path),
+            frequency_threshold=0.05))
 
 
 @pytest.fixture
@@ -124,3 +130,22 @@ def test_scores_are_sigmoids_of_the_mean_logits(model, batch):
     torch.testing.assert_close(best.scores,
                                torch.full_like(best.scores, 2.).sigmoid())
     assert (found[found.labels != 4].scores < 1e-3).all()
+
+
+@pytest.mark.parametrize('name, memory', [
+    ('EqualizationLossV2', 'neg_grad'),
+    ('SyncSeesawLoss', 'cum_samples'),
+])
+def test_every_stage_has_a_memory_of_its_own(name, memory, batch):
+    model = build(dict(type=name))
+    losses = model.loss(batch['inputs'], batch['data_samples'])
+    model.parse_losses(losses)[0].backward()
+    first, _, last = (
+        getattr(head.loss_cls, memory) for head in model.roi_head.bbox_head)
+    # Of boxes that the stages before have moved.
+    assert first.any() and last.any() and not torch.equal(first, last)
+    model.eval()
+    with torch.no_grad():
+        found, = model.predict(batch['inputs'], batch['data_samples'])
+    scores = found.pred_instances.scores
+    assert len(scores) == 100 and ((scores > 0) & (scores < 1)).all()

@@ -20,8 +20,6 @@ MODULES = [sys.modules[f'mmcv.ops.{name}'] for name in ('nms', 'roi_align')]
 EXT = MODULES[0].ext_module
 needs_compiled = pytest.mark.skipif(
     isinstance(EXT, ops.StandIn), reason='MMCV is not compiled')
-needs_cuda = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason='there is no CUDA')
 
 
 @pytest.fixture(autouse=True)
@@ -187,31 +185,6 @@ def test_shapes_are_known_on_meta():
     out.sum().backward()
     assert out.shape == (9, 5, 7, 7) and out.dtype == torch.half
     assert features.grad.shape == features.shape
-
-
-@needs_cuda
-@pytest.mark.parametrize('torchvision', [True, False])
-@pytest.mark.parametrize('name', ROI_CASES)
-def test_roi_align_on_cuda_is_that_on_the_cpu(monkeypatch, name, torchvision):
-    if not torchvision:
-        monkeypatch.setattr(ops, '_torchvision', lambda device: None)
-    elif ops._torchvision('cuda') is None:
-        pytest.skip('torchvision cannot be imported')
-    for there, here in zip(run_roi(name, device='cuda'), run_roi(name)):
-        assert_near(there.cpu(), here, 1e-5)
-
-
-@needs_cuda
-@pytest.mark.parametrize('torchvision', [True, False])
-@pytest.mark.parametrize('number', [0, 1, 40, 700, 3000])
-def test_nms_on_cuda_is_that_on_the_cpu(monkeypatch, number, torchvision):
-    if not torchvision:
-        monkeypatch.setattr(ops, '_torchvision', lambda device: None)
-    elif ops._torchvision('cuda') is None:
-        pytest.skip('torchvision cannot be imported')
-    boxes, scores = make_boxes('crowd', number)
-    there = ops.nms(boxes.cuda(), scores.cuda(), 0.5, 0)
-    assert there.tolist() == ops.nms(boxes, scores, 0.5, 0).tolist()
 
 
 # torchvision's kernels, faked: their signatures are torchvision's.

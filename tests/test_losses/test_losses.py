@@ -15,18 +15,6 @@ R, K = 16, 5
 
 
 @pytest.fixture
-def counts_file(tmp_path):
-    path = tmp_path / 'counts.csv'
-    rows = [
-        '1,a,r,1,1', '2,b,f,80,99', '3,c,r,3,3', '4,d,c,40,41', '5,e,r,2,9'
-    ]
-    path.write_text('# num_images: 100\n'
-                    'id,name,frequency,image_count,instance_count\n' +
-                    '\n'.join(rows) + '\n')
-    return str(path)
-
-
-@pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(R, K, generator=generator)

@@ -5,6 +5,8 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
+from eql_mmdet.datasets.class_config import complete_config
+
 K = 6
 PLACE = 'box heads of two-stage detectors .*one-stage detectors and DETR need'
 
@@ -56,6 +58,27 @@ def test_detr_is_not_built(loss, loss_cls):
     loss_cls.update(loss)
     with pytest.raises(AttributeError, match=f'{loss_cls["type"]}.*{PLACE}'):
         build('detr/detr_r50_8xb2-150e_coco', loss_cls)
+
+
+@pytest.mark.parametrize('name, head', [
+    ('retinanet/retinanet_r50_fpn_1x_coco', 'bbox_head'),
+    ('detr/detr_r50_8xb2-150e_coco', 'bbox_head'),
+    ('mask2former/mask2former_r50_8xb2-lsj-50e_coco', 'panoptic_head'),
+])
+def test_the_config_of_a_run_is_refused_before_a_model_is_built(
+        name, head, loss_cls):
+    cfg = get_config(f'mmdet::{name}.py')
+    cfg.custom_imports = dict(imports=['eql_mmdet'])
+    cfg.model[head].loss_cls = loss_cls
+    place = rf'model\.{head}\.loss_cls is EqualizationLoss, .*{PLACE}'
+    with pytest.raises(ValueError, match=place):
+        complete_config(cfg)
+    cfg.model = dict(detector=dict(neck=[cfg.model]))
+    with pytest.raises(ValueError, match=place.replace('model', 'neck', 1)):
+        complete_config(cfg)
+    cfg.model = dict(
+        detector=dict(roi_head=dict(bbox_head=[dict(loss_cls=loss_cls)])))
+    complete_config(cfg)
 
 
 def test_other_missing_attributes_are_named_as_ever(loss_cls):

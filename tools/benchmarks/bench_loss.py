@@ -3,14 +3,23 @@
 import argparse
 import platform
 import statistics
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
+from eql_mmdet import (BalancedSoftmaxLoss, ClassWeightedLoss, FederatedLoss,
+                       SyncSeesawLoss)
+from eql_mmdet.annotations.category_counts import (CategoryCounts,
+                                                   format_counts,
+                                                   frequency_group)
+from eql_mmdet.losses.equalization_v2 import EqualizationLossV2
 from eql_mmdet.losses.functional import equalization_loss
 from eql_mmdet.losses.fused import equalization_roi_loss
 
 # isort: split
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss, EQLV2Loss, SeesawLoss
@@ -91,6 +100,32 @@ def make_batch(rois, classes, device):
     return logits.to(device), labels.to(device), tail.to(device)
 
 
+def counting_losses(classes):
+    """Build the losses that take counts: 20,000 images over the rank."""
+    images = 20000 // np.arange(1, classes + 1) + 1
+    counts = CategoryCounts(
+        source='benchmark',
+        num_images=10**5,
+        ids=tuple(range(classes)),
+        names=tuple(f'c{k}' for k in range(classes)),
+        groups=tuple(map(frequency_group, images)),
+        image_count=images,
+        instance_count=2 * images)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'counts.csv'
+        path.write_text(format_counts(counts))
+        return {
+            'FederatedLoss': (FederatedLoss(str(path)), 0),
+            'BalancedSoftmaxLoss': (BalancedSoftmaxLoss(str(path)), 1),
+            'ClassWeightedLoss': (ClassWeightedLoss(str(path), power=0.5), 1)
+        }
+
+
+def sum_of_losses(loss, labels):
+    """Let losses by name count as one, as the host's trainer does."""
+    return lambda z: sum(v for k, v in loss(z, labels).items() if 'loss' in k)
+
+
 def systems(rois, classes, device, compiled):
     """Name what is measured: a loss of logits, and its number of columns."""
     logits, labels, tail = make_batch(rois, classes, device)
@@ -99,8 +134,8 @@ def systems(rois, classes, device, compiled):
     def fused(z):
         return equalization_roi_loss(z, labels, tail).sum() / rois
 
+    ours_v2 = EqualizationLossV2(num_classes=classes).to(device)
     eqlv2 = EQLV2Loss(num_classes=classes).to(device)
-    seesaw = SeesawLoss(num_classes=classes).to(device)
     softmax, sigmoid = CrossEntropyLoss(), CrossEntropyLoss(use_sigmoid=True)
     bce = F.binary_cross_entropy_with_logits
     named = {
@@ -111,12 +146,16 @@ def systems(rois, classes, device, compiled):
         'BCE, targets given': (lambda z: bce(z, targets), 0),
         'mmdet sigmoid CE': (lambda z: sigmoid(z, labels), 0),
         'mmdet softmax CE': (lambda z: softmax(z, labels), 1),
+        'EQL v2': (lambda z: ours_v2(z, labels), 1),
         'mmdet EQLV2Loss': (lambda z: eqlv2(z, labels), 1),
     }
+    for name, (loss, extra) in counting_losses(classes).items():
+        named[name] = partial(loss.to(device), label=labels), extra
     if classes <= SEESAW_CLASSES:
-        named['mmdet SeesawLoss'] = (
-            lambda z: sum(v for k, v in seesaw(z, labels).items()
-                          if 'loss' in k), 2)
+        for name, kind in [('mmdet SeesawLoss', SeesawLoss),
+                           ('SyncSeesawLoss', SyncSeesawLoss)]:
+            seesaw = kind(num_classes=classes).to(device)
+            named[name] = sum_of_losses(seesaw, labels), 2
     if compiled:
         torch._dynamo.reset()
         named[COMPILED] = (torch.compile(fused, dynamic=False), 0)
