@@ -12,9 +12,17 @@ import pytest
 if not os.environ.get('EQL_TEST_DEVICE', 'cpu').startswith('cuda'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
+from mmengine.registry import init_default_scope  # noqa: E402
+
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def host_scope():
+    """Build by names of mmdet, whatever the test before has left."""
+    init_default_scope('mmdet')
 
 
 @pytest.fixture(scope='session')
