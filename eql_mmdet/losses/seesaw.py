@@ -82,6 +82,20 @@ class SyncSeesawLoss(SeesawLoss):
         """
         return super().get_activation(float32_or_better(cls_score))
 
+    def get_accuracy(self, cls_score: Tensor,
+                     labels: Tensor) -> Dict[str, Tensor]:
+        """Measure the accuracy for the log.
+
+        Args:
+            cls_score: (R, K + 2) logits; torch 2.1 ranks none of half
+                precision on a CPU.
+            labels: (R,) int64; K is background.
+
+        Returns:
+            ``acc_objectness`` and ``acc_classes``, in percent.
+        """
+        return super().get_accuracy(float32_or_better(cls_score), labels)
+
     def forward(
         self,
         cls_score: Tensor,
