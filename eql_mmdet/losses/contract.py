@@ -140,8 +140,8 @@ class SigmoidContract:
         return dict(acc_classes=foreground_accuracy(cls_score, labels))
 
 
-class SoftmaxContract:
-    """Mixin for a softmax over K categories and background, the last."""
+class BackgroundContract:
+    """Mixin for K categories and background, the last channel."""
 
     def get_cls_channels(self, num_classes: int) -> int:
         """Tell the head how many outputs it needs.
@@ -157,6 +157,23 @@ class SoftmaxContract:
         """
         self.check_classes(num_classes)
         return num_classes + 1
+
+    def get_accuracy(self, cls_score: Tensor,
+                     labels: Tensor) -> Dict[str, Tensor]:
+        """Measure how often the best foreground score is right, for the log.
+
+        Args:
+            cls_score: (R, K + 1) logits.
+            labels: (R,) int64; K is background.
+
+        Returns:
+            ``acc_classes``, a scalar in percent, among foreground RoIs.
+        """
+        return dict(acc_classes=foreground_accuracy(cls_score[:, :-1], labels))
+
+
+class SoftmaxContract(BackgroundContract):
+    """Mixin for a softmax over K categories and background, the last."""
 
     def get_sigmoid_channels(self, num_classes: int) -> slice:
         """Tell the head which outputs are sigmoids that start at a prior.
@@ -179,16 +196,3 @@ class SoftmaxContract:
             (R, K + 1) softmax scores, the last one background.
         """
         return softmax_scores(cls_score)
-
-    def get_accuracy(self, cls_score: Tensor,
-                     labels: Tensor) -> Dict[str, Tensor]:
-        """Measure how often the best foreground score is right, for the log.
-
-        Args:
-            cls_score: (R, K + 1) logits.
-            labels: (R,) int64; K is background.
-
-        Returns:
-            ``acc_classes``, a scalar in percent, among foreground RoIs.
-        """
-        return dict(acc_classes=foreground_accuracy(cls_score[:, :-1], labels))

@@ -1,11 +1,12 @@
 """Equalization Loss v2: K + 1 sigmoids, balanced by their gradients."""
-from typing import Dict, Optional
+from typing import Optional
 
 import torch
 from mmdet.registry import MODELS
 from torch import Tensor
 
-from .functional import float32_or_better, foreground_accuracy
+from .contract import BackgroundContract
+from .functional import float32_or_better
 from .gradient_balance import balanced_roi_loss, gradient_balance
 from .memory import MemoryLoss, sum_over_ranks
 
@@ -14,7 +15,7 @@ START = dict(pos_grad=0., neg_grad=0., pos_neg=100.)
 
 
 @MODELS.register_module()
-class EqualizationLossV2(MemoryLoss):
+class EqualizationLossV2(BackgroundContract, MemoryLoss):
     """Equalization Loss v2 of [1], as its authors have released it.
 
     Every category is a sigmoid of its own, and so is background, which is
@@ -93,21 +94,6 @@ class EqualizationLossV2(MemoryLoss):
         self.neg_grad += negative
         self.pos_neg.copy_(self.pos_grad / (self.neg_grad + 1e-10))
 
-    def get_cls_channels(self, num_classes: int) -> int:
-        """Tell the head how many outputs it needs.
-
-        Args:
-            num_classes: K of the head.
-
-        Returns:
-            K + 1: the last one is background.
-
-        Raises:
-            ValueError: If the loss knows of another number of categories.
-        """
-        self.check_classes(num_classes)
-        return num_classes + 1
-
     def get_sigmoid_channels(self, num_classes: int) -> slice:
         """Tell the head which outputs are sigmoids that start at a prior.
 
@@ -132,19 +118,6 @@ class EqualizationLossV2(MemoryLoss):
         logits = float32_or_better(cls_score)
         foreground = logits[:, :-1].sigmoid() * (-logits[:, -1:]).sigmoid()
         return torch.cat([foreground, logits[:, -1:].sigmoid()], dim=1)
-
-    def get_accuracy(self, cls_score: Tensor,
-                     labels: Tensor) -> Dict[str, Tensor]:
-        """Measure how often the best foreground score is right, for the log.
-
-        Args:
-            cls_score: (R, K + 1) logits.
-            labels: (R,) int64; K is background.
-
-        Returns:
-            ``acc_classes``, a scalar in percent, among foreground RoIs.
-        """
-        return dict(acc_classes=foreground_accuracy(cls_score[:, :-1], labels))
 
     def extra_repr(self) -> str:
         """Show the settings in the printed model."""
