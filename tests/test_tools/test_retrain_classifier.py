@@ -76,9 +76,14 @@ def test_a_seed_repeats_itself_and_another_does_not(retrain):
 
 
 def test_features_serve_every_loss(retrain, monkeypatch):
-    retrain('baseline', 'a.pth')
+    softmax = retrain('baseline', 'a.pth')
     monkeypatch.setattr('eql_mmdet.retraining.pooling.pool_image', None)
-    retrain('eql', 'b.pth')
+    sigmoid = retrain('eql', 'b.pth')
+    outputs = [
+        len(found['state_dict']['roi_head.bbox_head.fc_cls.bias'])
+        for found in (softmax, sigmoid)
+    ]
+    assert outputs == [61, 60]
 
 
 def test_features_can_be_small(retrain, tmp_path):
