@@ -16,13 +16,16 @@ import cv2
 import numpy as np
 import shapely
 
-from .tiny_plan import Content, choose_content, choose_looks, plan_images
+from .tiny_plan import (Content, choose_content, choose_looks, exhaustive,
+                        plan_images)
 from .tiny_scene import Look, draw_scene
 from .tiny_settings import Settings
 
 __all__ = ['TinyLVIS', 'make_tiny_lvis']
 
 SPLITS = ('train', 'val')
+#: What the annotation says, and the end of the name of its file.
+PROTOCOLS = dict(federated='', exhaustive='_exhaustive')
 UNCHECKED = 0.3  # share of val images with objects that nobody looked for
 
 
@@ -58,6 +61,11 @@ def make_tiny_lvis(out_dir: Union[str, os.PathLike],
     is recognised and done again. The same settings give the same bytes with
     the same versions of numpy, OpenCV and GEOS.
 
+    ``annotations/tiny_lvis_{train,val}_exhaustive.json`` say of the same
+    images what a set says in which every category is looked for in every
+    image: they have all objects that were drawn, and name as absent
+    all other categories.
+
     As in LVIS a category is rare with up to 10 train images, common with up
     to 100, frequent with more; with fewer than 400 train images both bounds
     shrink in proportion. The files' ``info`` states them.
@@ -86,7 +94,7 @@ def make_tiny_lvis(out_dir: Union[str, os.PathLike],
     if written:
         _write(folder, settings)
     train, val = (
-        json.loads(_annotation_file(folder, split).read_text())
+        json.loads(_annotation_file(folder, split, 'federated').read_text())
         for split in SPLITS)
     groups = [category['frequency'] for category in train['categories']]
     return TinyLVIS(
@@ -98,8 +106,13 @@ def make_tiny_lvis(out_dir: Union[str, os.PathLike],
         written=written)
 
 
-def _annotation_file(folder: Path, split: str) -> Path:
-    return folder / 'annotations' / f'tiny_lvis_{split}.json'
+def _annotation_file(folder: Path, split: str, protocol: str) -> Path:
+    name = f'tiny_lvis_{split}{PROTOCOLS[protocol]}.json'
+    return folder / 'annotations' / name
+
+
+def _annotation_files(folder: Path, split: str) -> List[Path]:
+    return [_annotation_file(folder, split, name) for name in PROTOCOLS]
 
 
 def _file_name(image_id: int) -> str:
@@ -134,15 +147,18 @@ def _claim(folder: Path, settings: Settings) -> None:
 
 def _is_complete(folder: Path, settings: Settings) -> bool:
     return all(
-        _annotation_file(folder, split).exists() and all(
-            (folder / split / _file_name(i + 1)).exists()
-            for i in range(settings.num_images(split))) for split in SPLITS)
+        all(path.exists()
+            for path in _annotation_files(folder, split)) and all(
+                (folder / split / _file_name(i + 1)).exists()
+                for i in range(settings.num_images(split)))
+        for split in SPLITS)
 
 
 def _write(folder: Path, settings: Settings) -> None:
     for split in SPLITS:
         # As long as they are there, the images count as whole.
-        _annotation_file(folder, split).unlink(missing_ok=True)
+        for path in _annotation_files(folder, split):
+            path.unlink(missing_ok=True)
     looks = choose_looks(settings.num_categories, settings.rng(0))
     names = ['_'.join(look) for look in looks]
     ids = np.argsort(np.argsort(names)) + 1  # alphabetical, as in LVIS
@@ -150,35 +166,43 @@ def _write(folder: Path, settings: Settings) -> None:
         split: _draw_split(folder, split, looks, ids, settings)
         for split in SPLITS
     }
-    categories = _describe(names, ids, data['train']['annotations'], settings)
-    rare, common = settings.group_bounds()
+    counted = data['train']['federated']['annotations']
+    categories = _describe(names, ids, counted, settings)
     (folder / 'annotations').mkdir(exist_ok=True)
-    for split in SPLITS:
-        info = dict(
-            description=f'Tiny LVIS, {split}. Rare: up to {rare:g} train '
-            f'images; common: up to {common:g}; frequent: more.',
-            rare_images=rare,
-            common_images=common,
-            **asdict(settings))
-        _save_json(
-            _annotation_file(folder, split),
-            dict(
-                info=info,
-                licenses=[dict(id=1, name='CC0 1.0', url='')],
-                categories=categories,
-                **data[split]))
+    for split, protocols in data.items():
+        for protocol, part in protocols.items():
+            _save_json(
+                _annotation_file(folder, split, protocol),
+                dict(
+                    info=_info(split, protocol, settings),
+                    licenses=[dict(id=1, name='CC0 1.0', url='')],
+                    categories=categories,
+                    **part))
+
+
+def _info(split: str, protocol: str, settings: Settings) -> dict:
+    rare, common = settings.group_bounds()
+    name = 'Tiny LVIS' + PROTOCOLS[protocol].replace('_', ', ')
+    return dict(
+        description=f'{name}, {split}. Rare: up to {rare:g} train images; '
+        f'common: up to {common:g}; frequent: more.',
+        rare_images=rare,
+        common_images=common,
+        **asdict(settings))
 
 
 def _draw_split(folder: Path, split: str, looks: Sequence[Look],
-                ids: np.ndarray, settings: Settings) -> dict:
-    """Write the images of a split; return its images and annotations."""
+                ids: np.ndarray, settings: Settings) -> Dict[str, dict]:
+    """Write the images of a split; return what each protocol says of them."""
     (folder / split).mkdir(exist_ok=True)
     key = SPLITS.index(split)
     plan, crowded = plan_images(
         settings.image_counts(split), settings.num_images(split),
         settings.rng(1, key))
-    images: List[dict] = []
-    annotations: List[dict] = []
+    found: Dict[str, dict] = {
+        name: dict(images=[], annotations=[])
+        for name in PROTOCOLS
+    }
     for index, positive in enumerate(plan):
         rng = settings.rng(2, key, index)
         unchecked = split == 'val' and rng.random() < UNCHECKED
@@ -186,18 +210,30 @@ def _draw_split(folder: Path, split: str, looks: Sequence[Look],
                                  len(looks), rng)
         picture, objects = draw_scene([looks[c] for c in content.drawn],
                                       settings.image_size, rng)
-        images.append(_image(index + 1, split, content, ids, settings))
         _save_picture(folder / split / _file_name(index + 1), picture)
-        for category, annotated, parts in zip(content.drawn, content.annotated,
-                                              objects):
-            if annotated:
-                annotations.append(
-                    dict(
-                        id=len(annotations) + 1,
-                        image_id=index + 1,
-                        category_id=ids[category],
-                        **_outline(parts)))
-    return dict(images=images, annotations=annotations)
+        both = dict(
+            federated=content, exhaustive=exhaustive(content, len(looks)))
+        for name, said in both.items():
+            found[name]['images'].append(
+                _image(index + 1, split, said, ids, settings))
+            _annotate(found[name]['annotations'], index + 1, said, objects,
+                      ids)
+    return found
+
+
+def _annotate(annotations: List[dict], image_id: int, content: Content,
+              objects: Sequence[Sequence[shapely.Polygon]],
+              ids: np.ndarray) -> None:
+    """Append the annotated objects of an image."""
+    for category, annotated, parts in zip(content.drawn, content.annotated,
+                                          objects):
+        if annotated:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=ids[category],
+                    **_outline(parts)))
 
 
 def _save_picture(path: Path, picture: np.ndarray) -> None:

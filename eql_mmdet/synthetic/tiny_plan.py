@@ -11,7 +11,8 @@ from ..annotations.category_counts import load_counts
 from .tiny_scene import COLOURS, SHAPES, TEXTURES, Look
 
 __all__ = [
-    'Content', 'choose_content', 'choose_looks', 'image_counts', 'plan_images'
+    'Content', 'choose_content', 'choose_looks', 'exhaustive', 'image_counts',
+    'plan_images'
 ]
 
 PER_IMAGE = 6  # most annotated categories of an image, on average
@@ -163,3 +164,19 @@ def choose_content(positive: Sequence[int], crowded: bool, unchecked: bool,
         annotated=np.arange(numbers.sum() + len(extra)) < len(shown),
         not_exhaustive=categories[hidden > 0],
         negative=absent[:num_negative])
+
+
+def exhaustive(content: Content, num_categories: int) -> Content:
+    """Annotate all objects of an image, and name all that is absent.
+
+    Args:
+        content: What the image shows.
+        num_categories: K.
+
+    Returns:
+        The same objects, all of them annotated.
+    """
+    return content._replace(
+        annotated=np.ones_like(content.annotated),
+        not_exhaustive=content.not_exhaustive[:0],
+        negative=np.setdiff1d(np.arange(num_categories), content.drawn))

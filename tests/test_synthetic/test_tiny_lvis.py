@@ -165,6 +165,42 @@ def test_the_annotation_says_nothing_false_of_what_is_drawn(
     assert any(in_part for _, in_part, _ in images)
 
 
+def test_the_exhaustive_files_say_everything(tmp_path, monkeypatch):
+    drawn = []
+
+    def record(looks, *args):
+        drawn.append(Counter('_'.join(look) for look in looks))
+        return draw_scene(looks, *args)
+
+    monkeypatch.setattr(tiny_lvis, 'draw_scene', record)
+    make_tiny_lvis(tmp_path, **SMALL)
+    images = [
+        i for s in ('train', 'val')
+        for i in statements(tmp_path, f'{s}_exhaustive')
+    ]
+    names = {c['name'] for c in read(tmp_path, 'train')['categories']}
+    assert len(images) == len(drawn)
+    for shown, (annotated, in_part, negative) in zip(drawn, images):
+        assert annotated == shown
+        assert negative == names - set(shown)
+        assert not in_part
+
+
+def test_both_files_say_the_same_of_the_same_objects(folder, split, data):
+    whole = read(folder, f'{split}_exhaustive')
+    assert whole['categories'] == data['categories']
+    assert [i['file_name'] for i in whole['images']
+            ] == [i['file_name'] for i in data['images']]
+    objects, fewer = ([{
+        k: v
+        for k, v in a.items() if k != 'id'
+    } for a in found['annotations']] for found in (whole, data))
+    assert len(fewer) < len(objects)
+    assert all(annotation in objects for annotation in fewer)
+    assert [a['id']
+            for a in whole['annotations']] == list(range(1, 1 + len(objects)))
+
+
 def statements(folder, split):
     """Annotated objects, categories in part and negative of every image."""
     data = read(folder, split)
@@ -291,7 +327,7 @@ def test_a_complete_set_is_left_alone(folder):
 
 @pytest.mark.parametrize('lost', [
     'annotations/tiny_lvis_val.json', 'annotations/tiny_lvis_train.json',
-    'train/000003.jpg'
+    'annotations/tiny_lvis_val_exhaustive.json', 'train/000003.jpg'
 ])
 def test_an_interrupted_set_is_done_again(tmp_path, lost):
     make_tiny_lvis(tmp_path, **SMALL)
