@@ -74,8 +74,6 @@ def long_tail(tmp_path_factory):
 def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
     """A working folder in which the data of every config lie."""
     shutil.copytree(tiny_root / 'data', tmp_path / 'data')
-    (tmp_path / 'data/long_tail_pretrain').symlink_to(tiny_root /
-                                                      'data/tiny_lvis')
     (tmp_path / 'data/long_tail').symlink_to(long_tail)
     coco = tmp_path / 'data/custom/annotations'
     coco.mkdir(parents=True)

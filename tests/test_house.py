@@ -21,7 +21,8 @@ HOST_SIDE = {
                  'heads/postprocess.py', 'losses/contract.py',
                  'losses/counts_loss.py', 'losses/memory.py',
                  'losses/tail_loss.py', 'retraining/classifier.py',
-                 'retraining/detector.py', 'retraining/pooling.py')
+                 'retraining/detector.py', 'retraining/pooling.py',
+                 'retraining/testing.py')
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 TOOLS = sorted((PACKAGE.parent / 'tools').rglob('*.py'))

@@ -1,198 +1,448 @@
 #!/usr/bin/env python
-"""Train five methods on a synthetic long-tailed set and compare them."""
+"""Compare the remedies for a long tail on a synthetic set, by both protocols.
+
+What is finished is kept: an interrupted experiment goes on where it was.
+"""
 import argparse
-import csv
+import hashlib
+import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-from mmengine.config import Config
+import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
+import torch
+from mmdet.registry import DATASETS, MODELS
+from mmengine.logging import MMLogger
 
+from eql_mmdet.annotations.lvis_index import load_index
+from eql_mmdet.evaluation.engines import HotcocoEngine
+from eql_mmdet.evaluation.ground_truth import ground_truth
+from eql_mmdet.evaluation.predictions import read_sample
+from eql_mmdet.evaluation.protocol import evaluate
+from eql_mmdet.evaluation.results import Needs, compact
+from eql_mmdet.host.checkpoints import load_local_checkpoint
 from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
-from eql_mmdet.reports.long_tail_report import (Categories, draw_ap_by_count,
-                                                draw_pressure, pressure_table)
-from eql_mmdet.reports.pressure import Pressure
-from eql_mmdet.reports.runs import check_runs, read_run, run_rows, runs_table
+from eql_mmdet.reports.remedies import (ITEMS, Outcome, Remedy, best_first,
+                                        remedy_table)
+from eql_mmdet.reports.remedy_picture import draw_remedies
+from eql_mmdet.retraining.classifier import (Schedule, drawn_images, retrain,
+                                             start_head)
+from eql_mmdet.retraining.detector import (ANEW, build_dataset, build_detector,
+                                           build_sampler, feature_settings,
+                                           load_detector, read_config)
+from eql_mmdet.retraining.pooling import make_layout, pool
+from eql_mmdet.retraining.testing import detect, propose
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = Path('configs/quick/long_tail')
-#: Config -> name in tables and pictures.
-METHODS = dict(
-    baseline='softmax',
-    sigmoid='sigmoid',
-    eql='EQL',
-    rfs='softmax + RFS',
-    eql_rfs='EQL + RFS')
-FINISHED = 'per_category.csv'  # is written by the evaluation at the end
+DATA = Path('data/long_tail')
+OUT = Path('work_dirs/experiment')
+#: The common start that is kept in the repository, the one in use, and as
+#: end-to-end training takes it.
+KEPT = CONFIGS / 'start.pth'
+START, BODY = OUT / 'whole_start.pth', OUT / 'start.pth'
+TRUTHS = dict(
+    federated=DATA / 'annotations/tiny_lvis_val.json',
+    exhaustive=DATA / 'annotations/tiny_lvis_val_exhaustive.json')
+#: Of an image: the usual number, and one that binds as 300 does for LVIS.
+DETECTIONS = (300, 30)
+LOSSES = ('softmax', 'sigmoid', 'eql', 'eqlv2', 'fedloss', 'balanced_softmax',
+          'class_weights', 'seesaw')
+SAMPLERS = dict(
+    plain=dict(type='DefaultSampler', shuffle=True),
+    # 30 of 3,000 images, as 5e-4 are 28 of LVIS.
+    rfs=dict(type='RepeatFactorSampler', repeat_threshold=0.01),
+    cas=dict(type='ClassAwareSampler', num_sample_class=1))
+#: For softmax, with the numbers of their papers.
+CALIBRATIONS = dict(
+    none=None,
+    norcal=dict(type='norcal', gamma=0.6),
+    logit_adjustment=dict(type='logit_adjustment', tau=1.0),
+    fracal=dict(type='fracal'))
+#: All losses, and class-aware where the loss does not balance by itself.
+RETRAINED = tuple(
+    (loss, sampler) for sampler in ('plain', 'rfs')
+    for loss in LOSSES) + (('softmax', 'cas'), ('sigmoid', 'cas'))
+LENGTHS = (250, 1000)  # steps
+ROIS_PER_IMAGE = 64
+END_TO_END = ('softmax', 'sigmoid', 'eql', 'eqlv2')
+PARTS = ('retrained', 'end_to_end')
 
 
 def parse_args(argv=None):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--out',
-        default='work_dirs/long_tail',
-        help='folder of all trainings; what is finished there is kept')
+        '--parts',
+        nargs='*',
+        choices=PARTS,
+        default=list(PARTS),
+        help='of the experiment; the report is written in any case')
     parser.add_argument(
-        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='of each')
-    parser.add_argument(
-        '--methods', nargs='+', choices=tuple(METHODS), default=list(METHODS))
+        '--new-start',
+        action='store_true',
+        help=f'train the common start, too, and do not take {KEPT}')
+    for name, number in (('seeds', 5), ('end-to-end-seeds', 3)):
+        parser.add_argument(
+            f'--{name}', type=int, nargs='+', default=list(range(number)))
     parser.add_argument(
         '--jobs',
         type=int,
         default=os.cpu_count(),
-        help='trainings at a time; the processors are shared out')
-    parser.add_argument(
-        '--report-only', action='store_true', help='train nothing')
+        help='trainings at a time, each on one thread')
     return parser.parse_args(argv)
 
 
 @one_line_refusals('experiment')
 def main(argv=None):
-    """Write the sets, train what is missing, leave tables and pictures."""
+    """Train what is missing, test it, and write the tables."""
     args = parse_args(argv)
     os.chdir(ROOT)
-    out = Path(args.out)
-    if not args.report_only:
+    if args.parts:
         make_tiny_lvis(
-            'data/long_tail_pretrain',
-            num_categories=60,
-            num_train=3000,
-            num_val=200,
-            seed=1)
-        make_tiny_lvis(
-            'data/long_tail',
-            num_categories=120,
-            num_train=3000,
-            num_val=600,
-            seed=0)
-        train_all(args, out)
-    report(args, out)
+            DATA, num_categories=120, num_train=3000, num_val=600, seed=0)
+        make_start(args)
+    if 'retrained' in args.parts:
+        pool_features()
+        run_jobs(start_job, [()], args.jobs)
+        run_jobs(retrain_job, [(*remedy, steps, seed) for seed in args.seeds
+                               for steps in LENGTHS
+                               for remedy in RETRAINED], args.jobs)
+    if 'end_to_end' in args.parts:
+        run_jobs(end_to_end_job,
+                 [(loss, sampler, seed) for seed in args.end_to_end_seeds
+                  for loss, sampler in end_to_end_remedies()], args.jobs)
+    report()
 
 
-def train_all(args, out):
-    """Train the common start, then every method and seed."""
-    threads = max(1, os.cpu_count() // args.jobs)
-    start = out / 'pretrain'
-    if not log_dirs(start):
-        train('pretrain', start, os.cpu_count(), '--resume')
-    checkpoint = (start / 'last_checkpoint').read_text().strip()
-    with ThreadPoolExecutor(args.jobs) as pool:
-        runs = [
-            pool.submit(train, name, run_dir(out, name,
-                                             seed), threads, '--cfg-options',
-                        f'randomness.seed={seed}', f'load_from={checkpoint}')
-            for seed in args.seeds for name in args.methods
-            if not log_dirs(run_dir(out, name, seed))
-        ]
-        for run in runs:
-            run.result()
+def make_start(args):
+    """Take what all begin with, or train it; go on with an interrupted one."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    if not START.exists():
+        kept = train_start(args.jobs) if args.new_start else KEPT
+        save_weights(START, kept)
+    if not BODY.exists():
+        # Else softmax alone would begin with a trained classifier.
+        save_weights(BODY, START, ANEW)
 
 
-def train(name, work_dir, threads, *options):
-    """Run tools/train.py in a process of its own; its output is a file."""
+def train_start(jobs):
+    """Train the common start and return its checkpoint."""
+    work_dir = OUT / 'start'
+    # Two processes of one thread are faster than one of two.
+    number = 1 if torch.cuda.is_available() else max(
+        n for n in range(1, 17) if 16 % n == 0 and n <= jobs)
+    train('start', work_dir, number, '--resume', '--cfg-options',
+          f'train_dataloader.batch_size={16 // number}')
+    return last_checkpoint(work_dir)
+
+
+def train(name, work_dir, processes, *options):
+    """Run tools/train.py in processes of their own; output goes to a file."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    command = [
-        sys.executable, 'tools/train.py', f'{CONFIGS / name}.py', '--work-dir',
-        str(work_dir), *options
-    ]
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    with open(work_dir / 'output.txt', 'w') as output:
+    config = str(CONFIGS / f'{name}.py')
+    command = [sys.executable, 'tools/train.py', config]
+    if processes > 1:
+        command = ['tools/dist_train.sh', config, str(processes)]
+    command += ['--work-dir', str(work_dir), *options]
+    with open(work_dir / 'output.txt', 'a') as output:
         code = subprocess.run(
-            command, env=environment, stdout=output,
+            command,
+            env=dict(os.environ, OMP_NUM_THREADS='1'),
+            stdout=output,
             stderr=subprocess.STDOUT).returncode
     if code:
-        raise SystemExit(f'{" ".join(command)} failed, see {output.name}')
-    print(
-        f'{work_dir}: {(time.perf_counter() - start) / 60:.1f} minutes',
-        flush=True)
+        raise ValueError(f'{" ".join(command)} failed, see {output.name}')
 
 
-def run_dir(out, name, seed):
-    """Say where a training lives."""
-    return out / name / f'seed_{seed}'
+def last_checkpoint(work_dir):
+    """Find what a training left last."""
+    return (work_dir / 'last_checkpoint').read_text().strip()
 
 
-def log_dirs(work_dir):
-    """Find the folders of finished trainings, the newest last."""
-    return sorted(path.parent for path in work_dir.glob(f'*/{FINISHED}'))
-
-
-def report(args, out):
-    """Write tables and pictures about the runs that are finished."""
-    work_dirs = {
-        METHODS[name]: [
-            run_dir(out, name, seed) for seed in args.seeds
-            if log_dirs(run_dir(out, name, seed))
-        ]
-        for name in args.methods
+def save_weights(path, checkpoint, left_out=()):
+    """Keep the weights of a checkpoint, and what they are of."""
+    found = load_local_checkpoint(str(checkpoint), 'cpu')
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in found['state_dict'].items()
+        if not name.startswith(tuple(left_out))
     }
-    work_dirs = {name: found for name, found in work_dirs.items() if found}
-    if not work_dirs:
-        raise SystemExit(f'there is no finished training in {out}')
-    runs = [
-        read_run(work_dir, load_settings) for found in work_dirs.values()
-        for work_dir in found
+    meta = dict(dataset_meta=found['meta']['dataset_meta'])
+    with whole_file(path, 'wb') as file:
+        torch.save(dict(meta=meta, state_dict=state), file)
+
+
+def run_jobs(job, arguments, workers):
+    """Do what has no result yet; say after each how long the rest takes."""
+    rest = [a for a in arguments if not is_done(result_file(job, a))]
+    if not rest:
+        return
+    start = time.perf_counter()
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(workers, context, prepare_worker) as executor:
+        futures = [executor.submit(do, job, a) for a in rest]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                each = (time.perf_counter() - start) / done
+                print(
+                    f'{future.result()}: {done} of {len(rest)}, '
+                    f'{each * (len(rest) - done) / 60:.0f} minutes left',
+                    flush=True)
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+
+
+def prepare_worker():
+    """Leave the other processors to the other workers, and say little."""
+    torch.set_num_threads(1)
+    MMLogger.get_instance('experiment', log_level='WARNING')
+
+
+def result_file(job, arguments):
+    """Say where the result of a job lives."""
+    kind = job.__name__[:-len('_job')]
+    return OUT / kind / f'{"-".join(map(str, arguments)) or "start"}.json'
+
+
+def is_done(path):
+    """Tell whether there is a result, and refuse that of another start."""
+    if not path.exists():
+        return False
+    if json.loads(path.read_text())['start'] != digest_of_start():
+        raise ValueError(f'{path} was made from another start than {START}; '
+                         f'move {OUT} away and begin anew')
+    return True
+
+
+@lru_cache
+def digest_of_start():
+    """Tell one start from another."""
+    return hashlib.sha256(START.read_bytes()).hexdigest()
+
+
+def do(job, arguments):
+    """Run a job in a worker and keep its result."""
+    start, path = time.perf_counter(), result_file(job, arguments)
+    outcomes = job(*arguments)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        json.dump(
+            dict(
+                start=digest_of_start(),
+                seconds=time.perf_counter() - start,
+                outcomes=outcomes), file)
+    return str(path)
+
+
+def device():
+    """Choose where models run."""
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def config_of(loss, sampler='plain', calibration='none'):
+    """Read the config of a remedy."""
+    options = {
+        'train_dataloader.sampler': dict(SAMPLERS[sampler], _delete_=True)
+    }
+    if CALIBRATIONS[calibration]:
+        options['model.roi_head.bbox_head.calibration'] = dict(
+            CALIBRATIONS[calibration],
+            frequency_source=str(DATA / 'annotations/tiny_lvis_train.json'))
+    return read_config(str(CONFIGS / f'{loss}.py'), options, ROIS_PER_IMAGE)
+
+
+@lru_cache
+def train_set():
+    """Build the training set, once a worker."""
+    return build_dataset(config_of('softmax'))
+
+
+def start_model(cfg, seed):
+    """Build a detector with the weights of the start and a new classifier."""
+    dataset = train_set()
+    model = build_detector(cfg, dataset)
+    start_head(model.roi_head.bbox_head, seed)
+    load_detector(model, str(START), dataset.metainfo['classes'])
+    return model.to(device())
+
+
+def pool_features():
+    """Pool the features of the training set, or find them."""
+    cfg, dataset = config_of('softmax'), train_set()
+    model = start_model(cfg, 0)
+    layout = make_layout(OUT / 'features', model, len(dataset))
+    return pool(model, dataset, layout, feature_settings(cfg, str(START)))
+
+
+@lru_cache
+def proposals():
+    """Propose for every test image with the start, once a worker."""
+    cfg = config_of('softmax')
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    return list(propose(start_model(cfg, 0), dataset))
+
+
+def start_job():
+    """Test the start as it was trained, with every calibration."""
+    model = start_model(config_of('softmax'), 0)
+    found = load_local_checkpoint(str(START), 'cpu')
+    model.load_state_dict(found['state_dict'])
+    return calibrated_outcomes(model.eval(), 'softmax', 'plain', '25 epochs',
+                               0)
+
+
+def retrain_job(loss, sampler, steps, seed):
+    """Train the head of the start again, and test it."""
+    cfg = config_of(loss, sampler)
+    model, features = start_model(cfg, seed), pool_features()
+    torch.manual_seed(seed)  # what the loss draws
+    images = drawn_images(build_sampler(cfg, train_set(), seed))
+    retrain(model, features, images, Schedule(steps=steps))
+    return calibrated_outcomes(model, loss, sampler, f'{steps} steps', seed)
+
+
+def calibrated_outcomes(model, loss, sampler, length, seed):
+    """Test a head as it is; if it is a softmax, with calibrations, too."""
+    names = CALIBRATIONS if loss == 'softmax' else ('none', )
+    state = model.roi_head.bbox_head.state_dict()
+    outcomes = []
+    for name in names:
+        head = MODELS.build(
+            config_of(loss, sampler, name).model.roi_head.bbox_head)
+        head.load_state_dict(state)
+        model.roi_head.bbox_head = head.to(device()).eval()
+        remedy = Remedy(loss, sampler, name, length)
+        outcomes.append(Outcome(remedy, seed, scores(model, proposals())))
+    return outcomes
+
+
+def end_to_end_remedies():
+    """List four losses and the best two others of what was retrained."""
+    chosen = [(loss, 'plain') for loss in END_TO_END]
+    outcomes = [
+        o for o in read_outcomes('retrain')
+        if o.remedy.calibration == 'none' and o.remedy.length ==
+        f'{max(LENGTHS)} steps' and o.remedy[:2] not in chosen
     ]
-    check_runs(runs)
-    table = runs_table(run_rows(runs)) + '\n' + report_categories(
-        {
-            name: [log_dirs(work_dir)[-1] for work_dir in found]
-            for name, found in work_dirs.items()
-        }, out)
-    with whole_file(out / 'results.md', encoding='utf-8') as file:
-        file.write(table)
-    print(table)
+    if not outcomes:
+        raise ValueError('expected the best two of what was retrained, but '
+                         'nothing was: run --parts retrained first')
+    for protocol in TRUTHS:
+        ranked = best_first(outcomes, protocol, DETECTIONS[0])
+        chosen.append(next(r[:2] for r in ranked if r[:2] not in chosen))
+    return chosen
 
 
-def load_settings(path):
-    """Read a config that the runner has written."""
-    return Config.fromfile(path, import_custom_modules=False).to_dict()
+def end_to_end_job(loss, sampler, seed):
+    """Train a whole detector from the body of the start, and test it."""
+    work_dir = OUT / 'end_to_end' / f'{loss}-{sampler}-{seed}'
+    options = [f'{k}={v}' for k, v in SAMPLERS[sampler].items()]
+    train(loss, work_dir, 1, '--cfg-options', f'randomness.seed={seed}',
+          'train_cfg.val_begin=1000000',
+          'train_dataloader.sampler._delete_=True',
+          *(f'train_dataloader.sampler.{option}' for option in options))
+    cfg = config_of(loss, sampler)
+    model = build_detector(cfg, train_set()).to(device())
+    found = load_local_checkpoint(last_checkpoint(work_dir), 'cpu')
+    model.load_state_dict(found['state_dict'])
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    remedy = Remedy(loss, sampler, 'none',
+                    f'{found["meta"]["iter"]} iterations')
+    return [Outcome(remedy, seed, scores(model, propose(model, dataset)))]
 
 
-def report_categories(runs, out):
-    """Draw what depends on the image count; return the table of pressure."""
-    rows = read(next(iter(runs.values()))[0] / FINISHED)
-    categories = Categories(
-        np.array([int(row['image_count']) for row in rows]),
-        [row['frequency'] for row in rows])
-    aps = {
-        name:
-        np.array([[
-            float(row['segm_AP'] or 'nan') for row in read(folder / FINISHED)
-        ] for folder in folders])
-        for name, folders in runs.items()
-    }
-    whole, end = ({
-        name: [read_pressure(folder, part) for folder in folders]
-        for name, folders in runs.items()
-    } for part in (slice(None), slice(-1, None)))
-    draw_ap_by_count(categories, aps, out / 'ap_by_count.png')
-    draw_pressure(categories, whole, end, out / 'pressure.png')
-    return pressure_table(categories, whole, end)
+def scores(model, images):
+    """Evaluate a model by both protocols, with both numbers of detections."""
+    samples = [detect(model, image) for image in images]
+    values = []
+    for name in TRUTHS:
+        index, engine = truth(name)
+        raw = [read_sample(sample, index) for sample in samples]
+        for number in DETECTIONS:
+            found, = evaluate(engine, 'bbox', [
+                compact(best(r, number), index, Needs(bbox=True)) for r in raw
+            ], index, ())
+            values.append(
+                [name, number, {
+                    item: found.values[item]
+                    for item in ITEMS
+                }])
+    return values
 
 
-def read(path):
-    """Read a table with a header."""
-    with open(path, newline='') as file:
-        return list(csv.DictReader(file))
+@lru_cache
+def truth(name):
+    """Read a file of the truth, once a worker."""
+    index = load_index(str(TRUTHS[name]), train_set().metainfo['classes'])
+    return index, HotcocoEngine(ground_truth(index, with_masks=False))
 
 
-def read_pressure(folder, part):
-    """Add up the tables of a training, all or the last."""
-    rows = read(folder / 'category_pressure.csv')
-    values = np.array([[float(row[name]) for name in Pressure._fields]
-                       for row in rows])
-    number = len({row['category'] for row in rows})
-    tables = values.reshape(-1, number, len(Pressure._fields))
-    return Pressure(*tables[part].sum(axis=0).T)
+def best(raw, number):
+    """Keep the best detections of an image."""
+    rows = (-raw.scores).argsort(kind='stable')[:number]
+    return raw._replace(
+        labels=raw.labels[rows],
+        boxes=raw.boxes[rows],
+        scores=raw.scores[rows],
+        mask_scores=raw.mask_scores[rows])
+
+
+def read_outcomes(kind):
+    """Read all results of a kind, in the order of seeds and remedies."""
+    outcomes = []
+    for path in (OUT / kind).glob('*.json'):
+        if is_done(path):
+            outcomes += [
+                Outcome(
+                    Remedy(*remedy), seed, {
+                        (name, number): found
+                        for name, number, found in values
+                    }) for remedy, seed, values in json.loads(path.read_text())
+                ['outcomes']
+            ]
+    return sorted(outcomes, key=_order)
+
+
+def _order(outcome):
+    loss, sampler, calibration, length = outcome.remedy
+    return (int(length.split()[0]),
+            LOSSES.index(loss), list(SAMPLERS).index(sampler),
+            list(CALIBRATIONS).index(calibration), outcome.seed)
+
+
+def report():
+    """Write tables and a picture of what is finished."""
+    parts = []
+    for kind, title in (('start', 'The start'), ('retrain', 'Retrained'),
+                        ('end_to_end', 'End to end')):
+        outcomes = read_outcomes(kind)
+        for name in TRUTHS if outcomes else ():
+            parts.append(f'## {title}, {name}\n\n' +
+                         remedy_table(outcomes, name, DETECTIONS))
+    if not parts:
+        raise ValueError(f'there is no finished training in {OUT}')
+    with whole_file(OUT / 'results.md', encoding='utf-8') as file:
+        file.write('\n'.join(parts))
+    longest = [
+        o for o in read_outcomes('retrain')
+        if o.remedy.length == f'{max(LENGTHS)} steps'
+    ]
+    if longest:
+        draw_remedies(longest, tuple(TRUTHS), DETECTIONS[0],
+                      OUT / 'remedies.png')
+    print('\n'.join(parts))
 
 
 if __name__ == '__main__':

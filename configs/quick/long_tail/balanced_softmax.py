@@ -1,0 +1,14 @@
+# End to end from the common start: balanced softmax.
+_base_ = 'softmax.py'
+
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(
+            type='EQLBBoxHead',
+            loss_cls=dict(
+                _delete_=True,
+                type='BalancedSoftmaxLoss',
+                frequency_source=  # noqa: E251
+                'data/long_tail/annotations/tiny_lvis_train.json'))))
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))
