@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from .num_classes import check_num_classes
-from .paste import paste_crops
+from .paste import clear_outside, paste_crops
 from .rle_masks import RLEMasks, UnpastedMasks
 
 
@@ -45,9 +45,10 @@ class _LargeVocabMasks:
         threshold = rcnn_test_cfg.mask_thr_binary
         # Pictures of scores are rare, and a GPU pastes bitmaps well: host.
         if threshold < 0 or not (self.rle or bboxes.is_cpu):
-            return super()._predict_by_feat_single(mask_preds, bboxes, labels,
-                                                   img_meta, rcnn_test_cfg,
-                                                   rescale, activate_map)
+            masks = super()._predict_by_feat_single(mask_preds, bboxes, labels,
+                                                    img_meta, rcnn_test_cfg,
+                                                    rescale, activate_map)
+            return masks if threshold < 0 else clear_outside(masks, bboxes)
         scores = self._scores(mask_preds, labels, activate_map)
         size = _fit_to_image(bboxes, img_meta, rescale)
         if self.rle:

@@ -38,6 +38,30 @@ def paste_crops(masks: Tensor, boxes: Tensor, size: Tuple[int, int],
         yield top, left, pixels[0, 0] >= threshold
 
 
+def clear_outside(bitmaps: Tensor, boxes: Tensor) -> Tensor:
+    """Clear, in place, all but the pixels of each box and one around it.
+
+    MMDetection pastes no others on a CPU. Elsewhere it pastes into the whole
+    image at once, and draws the mask of a box without width or height from
+    one side of the image to the other.
+
+    Args:
+        bitmaps: (n, height, width) bool.
+        boxes: (n, 4) x1, y1, x2, y2 in pixels of the image.
+
+    Returns:
+        ``bitmaps``.
+    """
+    _, height, width = bitmaps.shape
+    windows = _windows(boxes, (height, width))
+    left, top, right, bottom = windows.split(1, dim=1)
+    row = torch.arange(height, device=boxes.device)
+    column = torch.arange(width, device=boxes.device)
+    bitmaps &= ((row >= top) & (row < bottom))[:, :, None]
+    bitmaps &= ((column >= left) & (column < right))[:, None, :]
+    return bitmaps
+
+
 def _windows(boxes: Tensor, size: Tuple[int, int]) -> Tensor:
     """Return left, top, right, bottom of the pixels to sample: (n, 4)."""
     limit = torch.tensor(size[::-1], device=boxes.device)

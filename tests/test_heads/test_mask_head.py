@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.evaluation import DumpDetResults
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import encode_mask_results
@@ -17,7 +18,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-from eql_mmdet.heads.paste import paste_crops
+from eql_mmdet.heads.paste import clear_outside, paste_crops
 from eql_mmdet.heads.rle import encode_rows
 from eql_mmdet.heads.rle_masks import RLEMasks
 
@@ -85,6 +86,21 @@ def test_bitmaps_and_boxes_are_those_of_the_host(found, rescale, agnostic):
             ] == [r['counts'] for r in encode_mask_results(host.numpy())]
     assert torch.equal(our_boxes, host_boxes)
     assert torch.equal(rle_boxes, host_boxes)
+
+
+@settings(deadline=None, max_examples=100)
+@given(found=mask_outputs())
+def test_whole_images_are_cleared_to_those_of_the_host_on_a_cpu(found):
+    logits, boxes, labels, meta = found
+    boxes = boxes / torch.tensor(meta['scale_factor']).repeat(2)
+    meta = dict(meta, scale_factor=(1., 1.))
+    # What the host does on a GPU.
+    whole, _ = _do_paste_mask(
+        logits[:, :1].sigmoid(), boxes, *meta['ori_shape'], skip_empty=False)
+    host = build_host(True)._predict_by_feat_single(logits[:, :1],
+                                                    boxes.clone(), labels,
+                                                    meta, CONFIG)
+    assert torch.equal(clear_outside(whole >= 0.5, boxes), host)
 
 
 def real_case():
