@@ -1,7 +1,8 @@
 """Tables and pictures of a training: numbers, the tail, what was found."""
+import io
 import os
 from dataclasses import dataclass
-from typing import Mapping, Sequence, Union
+from typing import Mapping, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,11 +12,15 @@ from matplotlib.patches import Rectangle
 
 from ..host.files import whole_file
 
-__all__ = ['Panel', 'draw_contact_sheet', 'draw_frequency', 'metric_table']
+__all__ = [
+    'Panel', 'draw_contact_sheet', 'draw_frequency', 'draw_pair',
+    'metric_table'
+]
 
 COLUMNS = ('AP', 'AP50', 'APr', 'APc', 'APf')
 ROWS = dict(bbox='box', segm='mask')
 HEAD_COLOUR, TAIL_COLOUR, LINE_COLOUR = '#7b8794', '#e4572e', '#1f2933'
+PAIR_INCHES = 4  # the longer side of a picture of draw_pair
 FLOOR = 0.6  # images; the foot of the bars, so that a single image shows
 PathLike = Union[str, os.PathLike]
 
@@ -173,12 +178,7 @@ def draw_contact_sheet(panels: Sequence[Panel], path: PathLike) -> None:
     """
     if not panels:
         raise ValueError('expected at least one panel, got none')
-    names = sorted({
-        name
-        for panel in panels
-        for name in (*panel.true_names, *panel.pred_names)
-    })
-    colours = dict(zip(names, _distinct_colours(len(names))))
+    colours = _colours_of(panels)
     columns = 2 * min(2, len(panels))
     rows = -(-2 * len(panels) // columns)
     figure = Figure(
@@ -189,18 +189,47 @@ def draw_contact_sheet(panels: Sequence[Panel], path: PathLike) -> None:
     for axes in grid.flat:
         axes.set_axis_off()
     for panel, truth, found in zip(panels, grid.flat[::2], grid.flat[1::2]):
-        _draw_objects(truth, panel.image, panel.true_masks, panel.true_names,
-                      panel.true_names, colours)
-        labels = [
-            f'{name} {score:.2f}'
-            for name, score in zip(panel.pred_names, panel.pred_scores)
-        ]
-        _draw_objects(found, panel.image, panel.pred_masks, panel.pred_names,
-                      labels, colours)
+        _draw_panel(truth, found, panel, colours)
     for column, axes in enumerate(grid[0]):
         axes.set_title(('ground truth', 'prediction')[column % 2], fontsize=10)
     with whole_file(path, 'wb') as file:
         figure.savefig(file, format='png')
+
+
+def draw_pair(panel: Panel) -> Tuple[bytes, bytes]:
+    """Draw the annotations and the detections of one image.
+
+    Args:
+        panel: The image.
+
+    Returns:
+        Two JPEG pictures of the same size: ground truth, predictions.
+    """
+    height, width = panel.image.shape[:2]
+    scale = PAIR_INCHES / max(height, width)
+    figures = [
+        Figure(figsize=(width * scale, height * scale), dpi=150)
+        for _ in range(2)
+    ]
+    truth, found = (figure.add_axes((0, 0, 1, 1)) for figure in figures)
+    for axes in (truth, found):
+        axes.set_axis_off()
+    _draw_panel(truth, found, panel, _colours_of([panel]))
+    pictures = []
+    for figure in figures:
+        file = io.BytesIO()
+        figure.savefig(file, format='jpg', pil_kwargs=dict(quality=80))
+        pictures.append(file.getvalue())
+    return tuple(pictures)
+
+
+def _colours_of(panels: Sequence[Panel]) -> Mapping[str, np.ndarray]:
+    names = sorted({
+        name
+        for panel in panels
+        for name in (*panel.true_names, *panel.pred_names)
+    })
+    return dict(zip(names, _distinct_colours(len(names))))
 
 
 def _distinct_colours(number: int) -> np.ndarray:
@@ -209,6 +238,18 @@ def _distinct_colours(number: int) -> np.ndarray:
     return hsv_to_rgb(
         np.stack([hues, np.full(number, 0.9),
                   np.full(number, 0.75)], axis=-1))
+
+
+def _draw_panel(truth: Axes, found: Axes, panel: Panel,
+                colours: Mapping[str, np.ndarray]) -> None:
+    _draw_objects(truth, panel.image, panel.true_masks, panel.true_names,
+                  panel.true_names, colours)
+    labels = [
+        f'{name} {score:.2f}'
+        for name, score in zip(panel.pred_names, panel.pred_scores)
+    ]
+    _draw_objects(found, panel.image, panel.pred_masks, panel.pred_names,
+                  labels, colours)
 
 
 def _draw_objects(axes: Axes, image: np.ndarray, masks: np.ndarray,

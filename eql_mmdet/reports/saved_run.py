@@ -1,0 +1,119 @@
+"""Where a run has left what the page shows: predictions, data, config."""
+import os
+from pathlib import Path
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+
+from ..datasets.class_config import find_classes
+from ..datasets.config_parts import annotation_file, datasets_of
+
+SUFFIXES = ('.pkl', '.pickle', '.json')
+
+
+class SavedRun(NamedTuple):
+    """What is known of a run; None where nothing is.
+
+    Attributes:
+        predictions: Their file.
+        ann: Annotation file of the set that was tested.
+        classes: Names in label order; None for the order of ``ann``.
+        train: Annotation file of the training set, if it is there.
+        images: Folder of the images that were tested.
+        config: The config as text.
+        config_name: Name of its file.
+        pressure: ``category_pressure.csv``.
+    """
+    predictions: str
+    ann: Optional[str] = None
+    classes: Optional[Tuple[str, ...]] = None
+    train: Optional[str] = None
+    images: Optional[str] = None
+    config: Optional[str] = None
+    config_name: Optional[str] = None
+    pressure: Optional[str] = None
+
+
+def find_run(path: str, load: Callable[[Path], Any]) -> SavedRun:
+    """Find the files of a run.
+
+    Args:
+        path: Its work folder, or its predictions. Of predictions that lie
+            in a work folder the rest is found there.
+        load: Reads a config file into a dictionary.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: If there are no predictions, or several; it says which
+            command makes them.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise ValueError(f'expected a work folder or predictions, but there '
+                         f'is no "{path}"')
+    if given.is_file():
+        if given.suffix not in SUFFIXES:
+            raise ValueError(f'expected predictions in a .pkl, .pickle or '
+                             f'.json file, but got "{path}"')
+        folders = [given.parent, given.parent.parent]
+        folder = next(filter(_configs, folders), None)
+        run = SavedRun(str(given))
+        return run if folder is None else _complete(run, folder, load)
+    return _complete(SavedRun(_predictions(given)), given, load)
+
+
+def _configs(folder: Path) -> List[Path]:
+    return sorted(folder.glob('*/vis_data/config.py'))
+
+
+def _predictions(folder: Path) -> str:
+    found = sorted(
+        str(file) for pattern in ('*.pkl', '*/*.pkl')
+        for file in folder.glob(pattern))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(
+            f'expected one file of predictions in "{folder}", but there are '
+            f'{", ".join(found)}; name the one that you mean instead of the '
+            f'folder')
+    config = next(iter(sorted(folder.glob('*.py'))), 'CONFIG')
+    note = folder / 'last_checkpoint'
+    last = note.read_text().strip() if note.is_file() else 'CHECKPOINT'
+    raise ValueError(
+        f'expected predictions, a .pkl file, in "{folder}", but there are '
+        f'none; "tools/test.py {config} {os.path.relpath(last)} --out '
+        f'{folder / "predictions.pkl"}" makes them')
+
+
+def _complete(run: SavedRun, folder: Path,
+              load: Callable[[Path], Any]) -> SavedRun:
+    configs = _configs(folder)
+    if not configs:
+        return run
+    cfg = load(configs[-1])
+    names = sorted(folder.glob('*.py'))
+    tables = sorted(folder.glob('*/category_pressure.csv'))
+    classes = find_classes(cfg)
+    run = run._replace(
+        classes=classes and classes.names,
+        train=_first(cfg, 'train_dataloader', annotation_file),
+        config=configs[-1].read_text(encoding='utf-8'),
+        config_name=names[0].name if len(names) == 1 else configs[-1].name,
+        pressure=str(tables[-1]) if tables else None)
+    return run._replace(
+        ann=_first(cfg, 'test_dataloader', annotation_file),
+        images=_first(cfg, 'test_dataloader', _image_folder))
+
+
+def _first(cfg: Any, loader: str,
+           path_of: Callable[[dict], str]) -> Optional[str]:
+    """Take the path of the first data set of a loader, if it is there."""
+    paths = [path_of(dataset) for dataset in datasets_of(cfg, loader)[:1]]
+    return paths[0] if paths and os.path.exists(paths[0]) else None
+
+
+def _image_folder(dataset: dict) -> str:
+    prefix = dataset.get('data_prefix') or {}
+    prefix = prefix.get('img') or prefix.get('img_path') or ''
+    return os.path.join(dataset.get('data_root') or '', prefix)

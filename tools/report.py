@@ -1,0 +1,112 @@
+#!/usr/bin/env python
+"""Write one HTML page about a tested run: numbers, confusions, images."""
+import argparse
+import sys
+from pathlib import Path
+
+import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
+from mmengine.config import Config
+from mmengine.utils import track_iter_progress
+
+from eql_mmdet.annotations.category_counts import class_names
+from eql_mmdet.host.command_line import one_line_refusals
+from eql_mmdet.host.files import whole_file
+from eql_mmdet.reports.measures import Resampling
+from eql_mmdet.reports.run_report import Options, name_of, page_of
+from eql_mmdet.reports.saved_run import find_run
+
+
+def parse_args(argv=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'run',
+        metavar='RUN',
+        help='work folder with the .pkl of "tools/test.py --out", or that '
+        'file, or a .json in the COCO result format')
+    parser.add_argument(
+        'ann',
+        metavar='ANN',
+        nargs='?',
+        help='LVIS annotation file (.json) of the set that was tested; by '
+        'default that of the work folder\'s config')
+    parser.add_argument(
+        '--out', help='the page; report.html beside the run by default')
+    parser.add_argument(
+        '--baseline',
+        metavar='RUN',
+        help='another run on the same set, to show the differences from it')
+    parser.add_argument(
+        '--train',
+        metavar='SOURCE',
+        help='where the training images are counted: annotation file (.json) '
+        'or counts (.csv) of the training set, lvis_v0.5 or lvis_v1; by '
+        'default the training file of the config, or what ANN says')
+    parser.add_argument(
+        '--classes',
+        metavar='SOURCE',
+        help='where the labels of a .pkl are from, as --train; by default the '
+        'classes of the config, or ANN')
+    parser.add_argument('--images', metavar='DIR', help='folder of the images')
+    parser.add_argument(
+        '--metric',
+        choices=('bbox', 'segm'),
+        help='segm by default, if there are masks')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='detections below it are in no confusion and no picture')
+    parser.add_argument(
+        '--pictures',
+        type=int,
+        default=8,
+        help='worst and best images to show, of each')
+    parser.add_argument(
+        '--samples', type=int, default=200, help='resampled data sets')
+    parser.add_argument('--seed', type=int, default=0)
+    return parser.parse_args(argv)
+
+
+@one_line_refusals('report')
+def main(argv=None):
+    """Read the run, write the page."""
+    args = parse_args(argv)
+    run = Path(args.run)
+    out = Path(args.out or (run if run.is_dir() else run.parent) /
+               'report.html')
+    if out.exists():
+        raise FileExistsError(
+            f'"{out}" is already there; remove it or choose another with '
+            f'--out')
+    options = Options(args.metric, args.score_thr, args.pictures,
+                      Resampling(args.samples, args.seed))
+    # A bar in a log file would be one line an image.
+    progress = track_iter_progress if sys.stdout.isatty() else list
+    text = page_of(
+        with_options(find_run(args.run, Config.fromfile), args),
+        name_of(args.run), options,
+        args.baseline and find_run(args.baseline, Config.fromfile), tell,
+        progress)
+    with whole_file(out, replace=False) as file:
+        file.write(text)
+    print(f'the page is in {out}')
+
+
+def with_options(run, args):
+    """Let the command line say what the config says otherwise."""
+    given = dict(
+        ann=args.ann,
+        train=args.train,
+        images=args.images,
+        classes=args.classes and class_names(args.classes))
+    return run._replace(**{k: v for k, v in given.items() if v})
+
+
+def tell(line):
+    """Print at once what takes long."""
+    print(f'{line}...', flush=True)
+
+
+if __name__ == '__main__':
+    main()
