@@ -73,8 +73,8 @@ def main(argv=None):
     """Read the run, write the page."""
     args = parse_args(argv)
     run = Path(args.run)
-    out = Path(args.out or (run if run.is_dir() else run.parent) /
-               'report.html')
+    out = Path(
+        args.out or (run if run.is_dir() else run.parent) / 'report.html')
     if out.exists():
         raise FileExistsError(
             f'"{out}" is already there; remove it or choose another with '
@@ -85,9 +85,8 @@ def main(argv=None):
     progress = track_iter_progress if sys.stdout.isatty() else list
     text = page_of(
         with_options(find_run(args.run, Config.fromfile), args),
-        name_of(args.run), options,
-        args.baseline and find_run(args.baseline, Config.fromfile), tell,
-        progress)
+        name_of(args.run), options, args.baseline
+        and find_run(args.baseline, Config.fromfile), tell, progress)
     with whole_file(out, replace=False) as file:
         file.write(text)
     print(f'the page is in {out}')

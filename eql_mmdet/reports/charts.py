@@ -4,9 +4,9 @@ import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 Row = Dict[str, Any]
 #: Of rare, common and frequent categories; legible on white and on black.
@@ -70,8 +70,10 @@ def scatter(rows: Sequence[Row], key: str, ylabel: str, **axes_options) -> str:
         An SVG element whose points have the position of their category in
         ``data-k``; empty if there is no point.
     """
-    known = [k for k, row in enumerate(rows)
-             if row['image_count'] and _drawable(row[key], axes_options)]
+    known = [
+        k for k, row in enumerate(rows)
+        if row['image_count'] and _drawable(row[key], axes_options)
+    ]
     if not known:
         return ''
     figure, axes = _chart(
@@ -85,22 +87,34 @@ def scatter(rows: Sequence[Row], key: str, ylabel: str, **axes_options) -> str:
     for letter, name in (('f', 'frequent'), ('c', 'common'), ('r', 'rare')):
         members[letter] = [k for k in known if rows[k]['frequency'] == letter]
         if members[letter]:
-            axes.scatter(
-                [rows[k]['image_count'] for k in members[letter]],
-                [rows[k][key] for k in members[letter]],
-                s=18,
-                alpha=0.65,
-                color=COLOURS[letter],
-                lw=0,
-                label=name,
-                gid=f'points-{letter}')
+            axes.scatter([rows[k]['image_count'] for k in members[letter]],
+                         [rows[k][key] for k in members[letter]],
+                         s=18,
+                         alpha=0.65,
+                         color=COLOURS[letter],
+                         lw=0,
+                         label=name,
+                         gid=f'points-{letter}')
     axes.set(**axes_options)
-    axes.xaxis.set_major_formatter('{x:,.0f}')
+    _plain_numbers(axes)
     axes.grid(alpha=0.15, color=INK)
     axes.legend(
-        frameon=False, fontsize=8, labelcolor=INK, ncols=3,
-        loc='lower center', bbox_to_anchor=(0.5, 1))
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        ncols=3,
+        loc='lower center',
+        bbox_to_anchor=(0.5, 1))
     return _number_points(_svg(figure), members)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Write 100, not 10 to the power of 2."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == 'log':
+            axis.set_major_formatter(LogFormatter())
+            axis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+            axis.set_tick_params(which='both', colors=INK, labelsize=9)
 
 
 def _drawable(value: Optional[float], axes_options: dict) -> bool:
@@ -119,8 +133,10 @@ def _number_points(svg: str, members: Dict[str, List[int]]) -> str:
                 f'expected {len(members[letter])} points in the SVG of '
                 f'matplotlib {matplotlib.__version__}, but found '
                 f'{len(parts) - 1}')
-        marked = [f'<use data-k="{k}" {part}'
-                  for k, part in zip(members[letter], parts[1:])]
+        marked = [
+            f'<use data-k="{k}" {part}'
+            for k, part in zip(members[letter], parts[1:])
+        ]
         return head + parts[0] + ''.join(marked) + tail
 
     return _POINTS.sub(number, svg)
@@ -158,7 +174,9 @@ def reliability(calibration: Dict[str, Any]) -> str:
     """
     bins = [item for item in calibration['bins'] if item['count']]
     figure, axes = _chart(
-        xlabel='score', ylabel='share of right detections', xlim=(0, 1),
+        xlabel='score',
+        ylabel='share of right detections',
+        xlim=(0, 1),
         ylim=(0, 1))
     axes.plot([0, 1], [0, 1], '--', color=INK, lw=1, alpha=0.6)
     axes.bar([(b['bin_lower'] + b['bin_upper']) / 2 for b in bins],

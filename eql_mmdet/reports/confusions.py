@@ -32,10 +32,6 @@ class Confusions(NamedTuple):
     right: np.ndarray
     missed: np.ndarray
 
-    def of(self, truth: int) -> List[Confusion]:
-        """List the confusions of one category, the most frequent first."""
-        return [pair for pair in self.pairs if pair.truth == truth]
-
 
 def find_confusions(evaluator: Any) -> Confusions:
     """Read the pairs from hotcoco's confusion matrix.
@@ -74,8 +70,9 @@ def confusions_of(matrix: np.ndarray) -> Confusions:
     shares = counts / objects[truth]
     order = np.lexsort((found, truth, -shares, -counts))
     pairs = [
-        Confusion(int(truth[i]), int(found[i]), int(counts[i]),
-                  float(shares[i])) for i in order
+        Confusion(
+            int(truth[i]), int(found[i]), int(counts[i]), float(shares[i]))
+        for i in order
     ]
     share = np.full((2, len(matrix)), np.nan)
     np.divide([right, missed], objects, out=share, where=objects > 0)

@@ -63,8 +63,10 @@ def find_image(folder: str, file_name: Optional[str]) -> Optional[str]:
     """
     if not file_name:
         return None
-    paths = [osp.join(folder, name)
-             for name in (file_name, file_name.rsplit('_', 1)[-1])]
+    paths = [
+        osp.join(folder, name)
+        for name in (file_name, file_name.rsplit('_', 1)[-1])
+    ]
     return next(filter(osp.isfile, paths), None)
 
 
@@ -100,11 +102,10 @@ def make_panel(path: str, raw: Optional[RawResult], index: LVISIndex,
     rows = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
     rows = rows[scores[rows] >= score_thr]
     checked = set(index.checked[image_id].tolist())
-    return Panel(
-        image, truth, names, _found_masks(raw, rows, size), [
-            index.names[label] + ('' if label in checked else UNCHECKED)
-            for label in raw.labels[rows].tolist()
-        ], scores[rows])
+    return Panel(image, truth, names, _found_masks(raw, rows, size), [
+        index.names[label] + ('' if label in checked else UNCHECKED)
+        for label in raw.labels[rows].tolist()
+    ], scores[rows])
 
 
 def _truth(index: LVISIndex, image_id: int,
@@ -120,8 +121,9 @@ def _truth(index: LVISIndex, image_id: int,
         for i in mine.tolist()
     ]
     masks = [
-        _box_mask(annotations.boxes[i], size) if rle is None else
-        mask_utils.decode(rle).astype(bool) for i, rle in zip(mine, rles)
+        _box_mask(annotations.boxes[i], size)
+        if rle is None else mask_utils.decode(rle).astype(bool)
+        for i, rle in zip(mine, rles)
     ]
     names = [
         annotations.categories[k].name

@@ -88,11 +88,10 @@ def evaluate(results: List[ImageResult],
         row.update(AP=row.pop('x_AP'), AR=row.pop('x_AR'), **_limits(values))
     sizes = summarize(
         engine.curves(detections, iou_type), index.sorted_frequencies())
-    return Evaluated(
-        engine, detections, evaluator,
-        group_rows(curves, index.sorted_frequencies(), drawn), rows,
-        {key: sizes[key]
-         for key in ('APs', 'APm', 'APl')})
+    return Evaluated(engine, detections, evaluator,
+                     group_rows(curves, index.sorted_frequencies(), drawn),
+                     rows, {key: sizes[key]
+                            for key in ('APs', 'APm', 'APl')})
 
 
 def _resample(evaluator: Any, index: LVISIndex, resampling: Resampling,
@@ -123,8 +122,9 @@ def group_rows(curves: Curves, frequencies: Sequence[str],
     precision, recall = (part[..., 0] for part in curves)
     there = (recall > -1).any(axis=0)
     rows = []
-    for name, mask in (('all', np.ones(len(letters), bool)),
-                       *((GROUP_NAMES[g], letters == g) for g in GROUPS)):
+    for name, mask in (('all', np.ones(len(letters),
+                                       bool)), *((GROUP_NAMES[g], letters == g)
+                                                 for g in GROUPS)):
         chosen = precision[:, :, mask]
         values = dict(
             AP=chosen, AP50=chosen[0], AP75=chosen[5], AR=recall[:, mask])
@@ -133,8 +133,10 @@ def group_rows(curves: Curves, frequencies: Sequence[str],
                 name=name,
                 categories=int(mask.sum()),
                 with_objects=int(there[mask].sum()),
-                **{key: mean_or(part, None)
-                   for key, part in values.items()},
+                **{
+                    key: mean_or(part, None)
+                    for key, part in values.items()
+                },
                 **_limits(_mean_known(drawn[mask]))))
     return rows
 
@@ -166,10 +168,9 @@ def _with_area(detections: Detections) -> Detections:
 
 
 def _take(detections: Detections, rows: np.ndarray) -> Detections:
-    columns = [
-        [value[i] for i in rows.tolist()] if isinstance(value, list) else
-        value if value is None else value[rows] for value in detections
-    ]
+    columns = [[value[i] for i in rows.tolist()] if isinstance(value, list)
+               else value if value is None else value[rows]
+               for value in detections]
     return Detections(*columns)
 
 

@@ -81,8 +81,7 @@ def render(report: Report, index: LVISIndex) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True)
-    environment.filters.update(
-        percent=percent, signed=signed, base64=_base64)
+    environment.filters.update(percent=percent, signed=signed, base64=_base64)
     table = dict(
         columns=_columns(report),
         rows=[[row[key] for key, *_ in _columns(report)] for row in rows])
@@ -129,9 +128,10 @@ def category_table(report: Report) -> List[Row]:
     for pair in confusions.pairs:
         taken.setdefault(pair.truth, []).append(pair)
     found = report.evaluated[report.iou_type].categories
-    differences = {row['id']: row
-                   for row in (report.comparison or Comparison([], [])
-                               ).categories}
+    differences = {
+        row['id']: row
+        for row in (report.comparison or Comparison([], [])).categories
+    }
     rows = []
     for k, row in enumerate(found):
         worst = taken.get(k, [])[:CONFUSIONS]
@@ -149,9 +149,8 @@ def category_table(report: Report) -> List[Row]:
                 AR=_points(row['AR']),
                 right=_points(confusions.right[k]),
                 missed=_points(confusions.missed[k]),
-                taken_for=', '.join(
-                    f'{found[pair.found]["name"]} {pair.count}'
-                    for pair in worst),
+                taken_for=', '.join(f'{found[pair.found]["name"]} {pair.count}'
+                                    for pair in worst),
                 pressure=_ratio(gradient),
                 before=_points(change.get('AP_a')),
                 difference=_points(change.get('difference')),
@@ -166,7 +165,8 @@ def _points(fraction: Optional[float]) -> Optional[float]:
     return round(100 * float(fraction), 1)
 
 
-def _interval(low: Optional[float], high: Optional[float],
+def _interval(low: Optional[float],
+              high: Optional[float],
               sign: bool = False) -> str:
     if low is None:
         return ''
@@ -184,16 +184,16 @@ def _ratio(gradient: Optional[PressureSum]) -> Optional[float]:
 
 def _columns(report: Report) -> List[Tuple[str, str, str]]:
     """(key, heading, kind) of the table's columns."""
-    columns = [('name', 'category', 'text'), ('group', 'group', 'text'),
-               ('image_count', 'training images', 'count'),
-               ('objects', 'objects', 'count'), ('AP', 'AP', 'percent'),
-               ('interval', '95 % interval', 'interval'),
+    after_ap = [('interval', '95 % interval', 'interval')]
+    if report.comparison:
+        after_ap = [('before', 'AP of baseline', 'percent'),
+                    ('difference', 'difference', 'percent'),
+                    ('change', '95 % interval', 'interval')]
+    columns = [('name', 'category', 'text'), ('AP', 'AP', 'percent'),
+               *after_ap, ('image_count', 'training images', 'count'),
+               ('objects', 'objects', 'count'), ('group', 'group', 'text'),
                ('AR', 'AR', 'percent'), ('right', 'right, %', 'percent'),
                ('missed', 'missed, %', 'percent')]
-    if report.comparison:
-        columns[5:6] = [('before', 'AP of baseline', 'percent'),
-                        ('difference', 'difference', 'percent'),
-                        ('change', '95 % interval', 'interval')]
     if report.pressure:
         columns.append(('pressure', 'down / up', 'ratio'))
     columns.append(('taken_for', 'taken for', 'text'))
@@ -243,10 +243,10 @@ def pressure_rows(report: Report, rows: Sequence[Row]) -> List[Row]:
     found = []
     for letter, name in GROUP_NAMES.items():
         sums = [
-            sum(values) for values in zip(*(
-                report.pressure[row['name']] for row in rows
-                if row['frequency'] == letter
-                and row['name'] in report.pressure))
+            sum(values)
+            for values in zip(*(report.pressure[row['name']] for row in rows
+                                if row['frequency'] == letter
+                                and row['name'] in report.pressure))
         ]
         if sum(sums) > 0:
             shares = [value / sum(sums) for value in sums]

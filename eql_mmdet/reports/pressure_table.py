@@ -47,6 +47,6 @@ def read_pressure(path: str) -> Dict[str, PressureSum]:
                 raise ValueError(
                     f'"{path}", line {rows.line_num}, is not whole; take the '
                     f'line or the file away') from error
-            sums[row['name']] = PressureSum(
-                *(a + b for a, b in zip(before, added)))
+            sums[row['name']] = PressureSum(*(a + b
+                                              for a, b in zip(before, added)))
     return sums

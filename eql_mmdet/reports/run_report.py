@@ -14,8 +14,7 @@ from ..evaluation.results import ImageResult, compact, merge_results
 from ..version import __version__
 from .comparison import compare_results
 from .image_pairs import choose_images, find_image, make_panel
-from .measures import (Evaluated, Progress, Resampling, Row, diagnose,
-                       evaluate)
+from .measures import Evaluated, Progress, Resampling, Row, diagnose, evaluate
 from .page import Picture, Report, render
 from .pictures import draw_pair
 from .pressure_table import read_pressure
@@ -117,7 +116,8 @@ def _check(options: Options, run: SavedRun) -> None:
             f'give it after the run: tools/report.py RUN ANN')
 
 
-def _kinds(metric: Optional[str], runs: Sequence[List[RawResult]]) -> List[str]:
+def _kinds(metric: Optional[str],
+           runs: Sequence[List[RawResult]]) -> List[str]:
     """The last one is what the page is about."""
     if metric:
         return [metric]
@@ -172,8 +172,10 @@ def _pictures(run: SavedRun, raw: List[RawResult], index: LVISIndex,
     if not options.pictures:
         return [], []
     if run.images is None:
-        return [], ['There are no pictures: give the folder of the images '
-                    'with --images.']
+        return [], [
+            'There are no pictures: give the folder of the images '
+            'with --images.'
+        ]
     names = {image.id: image.file_name for image in index.annotations.images}
     by_id = {item.image_id: item for item in reversed(raw)}
     pictures, missing = [], []
@@ -202,15 +204,17 @@ def _facts(run: SavedRun, options: Options,
            baseline: Optional[SavedRun]) -> List[tuple]:
     facts = [('predictions', run.predictions), ('annotations', run.ann)]
     facts += [(name, value)
-              for name, value in (('training images from', run.train),
-                                  ('images', run.images),
-                                  ('config', run.config_name),
-                                  ('gradients', run.pressure),
-                                  ('baseline', baseline
-                                   and baseline.predictions)) if value]
+              for name, value in (('training images from',
+                                   run.train), ('images', run.images),
+                                  ('config', run.config_name), ('gradients',
+                                                                run.pressure),
+                                  ('baseline',
+                                   baseline and baseline.predictions))
+              if value]
     facts.append(('intervals', f'95 %, {options.resampling.samples} resampled '
                   f'sets of images, seed {options.resampling.seed}'))
-    facts += [('eql_mmdet', __version__), ('python', platform.python_version())]
+    facts += [('eql_mmdet', __version__),
+              ('python', platform.python_version())]
     for package in PACKAGES:
         try:
             facts.append((package, metadata.version(package)))

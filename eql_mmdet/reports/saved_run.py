@@ -82,12 +82,12 @@ def _predictions(folder: Path) -> str:
     last = note.read_text().strip() if note.is_file() else 'CHECKPOINT'
     raise ValueError(
         f'expected predictions, a .pkl file, in "{folder}", but there are '
-        f'none; "tools/test.py {config} {os.path.relpath(last)} --out '
+        f'none; "tools/test.py {config} {last} --out '
         f'{folder / "predictions.pkl"}" makes them')
 
 
-def _complete(run: SavedRun, folder: Path,
-              load: Callable[[Path], Any]) -> SavedRun:
+def _complete(run: SavedRun, folder: Path, load: Callable[[Path],
+                                                          Any]) -> SavedRun:
     configs = _configs(folder)
     if not configs:
         return run
@@ -106,8 +106,8 @@ def _complete(run: SavedRun, folder: Path,
         images=_first(cfg, 'test_dataloader', _image_folder))
 
 
-def _first(cfg: Any, loader: str,
-           path_of: Callable[[dict], str]) -> Optional[str]:
+def _first(cfg: Any, loader: str, path_of: Callable[[dict],
+                                                    str]) -> Optional[str]:
     """Take the path of the first data set of a loader, if it is there."""
     paths = [path_of(dataset) for dataset in datasets_of(cfg, loader)[:1]]
     return paths[0] if paths and os.path.exists(paths[0]) else None
