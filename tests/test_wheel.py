@@ -121,6 +121,14 @@ def test_wheel_and_source_archive_hold_every_config(built):
             assert inside[installed]
 
 
+def test_wheel_holds_the_template_of_the_page(built):
+    wheel, = built.glob('*.whl')
+    with zipfile.ZipFile(wheel) as file:
+        for path in (ROOT / 'eql_mmdet/reports/template').iterdir():
+            name = path.relative_to(ROOT).as_posix()
+            assert file.read(name) == path.read_bytes()
+
+
 def test_installed_configs_find_their_bases(seen):
     assert set(seen['ours']) == set(CONFIGS)
     assert all(seen['ours'].values())

@@ -8,6 +8,7 @@ from pathlib import Path
 import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
 import mmcv
 import numpy as np
+from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
@@ -19,6 +20,8 @@ from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.pictures import (Panel, draw_contact_sheet,
                                         draw_frequency, metric_table)
+from eql_mmdet.reports.run_report import Options, page_of
+from eql_mmdet.reports.saved_run import find_run
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,12 +55,26 @@ def main(argv=None):
         cfg = load_config(out)
     runner = Runner.from_cfg(cfg)
     runner.train()
+    # As tools/test.py --out does: the config stays as it was trained.
+    runner.test_evaluator.metrics.append(
+        DumpDetResults(out_file_path=str(out / 'predictions.pkl')))
     table = metric_table(runner.test())
     with whole_file(out / 'table.md') as file:
         file.write(table)
     draw_tail(runner.model.roi_head.bbox_head.loss_cls, out / 'frequency.png')
     draw_contact_sheet(make_panels(runner), out / 'predictions.png')
+    write_page(out)
     report(out, table, time.perf_counter() - start)
+
+
+def write_page(out):
+    """Write the page about the test."""
+    predictions = os.path.relpath(out / 'predictions.pkl')
+    page = page_of(
+        find_run(predictions, Config.fromfile), f'Demo: {Path(CONFIG).name}',
+        Options(pictures=PANELS // 2, score_thr=SHOWN_SCORE))
+    with whole_file(out / 'report.html') as file:
+        file.write(page)
 
 
 def load_config(out):
@@ -133,6 +150,7 @@ def report(out, table, seconds):
   table.md         the table above
   frequency.png    training images per category, the protected tail marked
   predictions.png  ground truth beside predictions, score > {SHOWN_SCORE}
+  report.html      a page about this test, for a browser
 
 Next, the same without Equalization Loss:
   tools/train.py configs/quick/baseline_tiny_lvis.py

@@ -1,12 +1,10 @@
 #!/usr/bin/env python
 """Write one HTML page about a tested run: numbers, confusions, images."""
 import argparse
-import sys
 from pathlib import Path
 
 import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
 from mmengine.config import Config
-from mmengine.utils import track_iter_progress
 
 from eql_mmdet.annotations.category_counts import class_names
 from eql_mmdet.host.command_line import one_line_refusals
@@ -72,21 +70,18 @@ def parse_args(argv=None):
 def main(argv=None):
     """Read the run, write the page."""
     args = parse_args(argv)
-    run = Path(args.run)
-    out = Path(
-        args.out or (run if run.is_dir() else run.parent) / 'report.html')
+    place = Path(args.run)
+    folder = place if place.is_dir() else place.parent
+    out = Path(args.out or folder / 'report.html')
     if out.exists():
         raise FileExistsError(
             f'"{out}" is already there; remove it or choose another with '
             f'--out')
     options = Options(args.metric, args.score_thr, args.pictures,
                       Resampling(args.samples, args.seed))
-    # A bar in a log file would be one line an image.
-    progress = track_iter_progress if sys.stdout.isatty() else list
-    text = page_of(
-        with_options(find_run(args.run, Config.fromfile), args),
-        name_of(args.run), options, args.baseline
-        and find_run(args.baseline, Config.fromfile), tell, progress)
+    baseline = args.baseline and find_run(args.baseline, Config.fromfile)
+    run = with_options(find_run(args.run, Config.fromfile), args)
+    text = page_of(run, name_of(args.run), options, baseline, tell)
     with whole_file(out, replace=False) as file:
         file.write(text)
     print(f'the page is in {out}')

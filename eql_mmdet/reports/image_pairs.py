@@ -9,13 +9,14 @@ from PIL import Image, ImageOps
 from ..annotations.lvis_index import LVISIndex
 from ..annotations.masks import to_rle
 from ..evaluation.predictions import RawResult
-from ..evaluation.results import MAX_DETECTIONS
 from ..heads.rle import encode_rows, rle_dicts
 from .pictures import Panel
 
 Row = Dict[str, Any]
 #: Behind the name of a prediction that counts neither as right nor as wrong.
 UNCHECKED = ' ?'
+#: More predictions would hide the image.
+MOST_SHOWN = 40
 
 
 class Chosen(NamedTuple):
@@ -79,7 +80,8 @@ def make_panel(path: str, raw: Optional[RawResult], index: LVISIndex,
         raw: Its predictions, if any.
         index: The annotation file.
         image_id: Of the image.
-        score_thr: Predictions below it are left out.
+        score_thr: Predictions below it are left out, and all beyond the
+            best ``MOST_SHOWN``.
 
     Returns:
         The panel; where there are no masks, it has boxes as masks.
@@ -99,7 +101,7 @@ def make_panel(path: str, raw: Optional[RawResult], index: LVISIndex,
     if raw is None:
         return Panel(image, truth, names, truth[:0], [], [])
     scores = raw.scores if raw.masks is None else raw.mask_scores
-    rows = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
+    rows = np.argsort(-scores, kind='stable')[:MOST_SHOWN]
     rows = rows[scores[rows] >= score_thr]
     checked = set(index.checked[image_id].tolist())
     return Panel(image, truth, names, _found_masks(raw, rows, size), [

@@ -1,6 +1,6 @@
 """The numbers of the page about one run: what hotcoco says, put together."""
 import importlib
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from .bootstrap import average_precision, collect_matches, draw_weights
 from .confusions import Confusions, find_confusions
 
 Row = Dict[str, Any]
-Progress = Callable[[Iterable], Iterable]
 CONFIDENCE = 0.95
 
 
@@ -53,11 +52,8 @@ class Evaluated(NamedTuple):
     by_size: Dict[str, float]
 
 
-def evaluate(results: List[ImageResult],
-             index: LVISIndex,
-             iou_type: str,
-             resampling: Resampling,
-             progress: Progress = iter) -> Evaluated:
+def evaluate(results: List[ImageResult], index: LVISIndex, iou_type: str,
+             resampling: Resampling) -> Evaluated:
     """Compute AP by group and by category, with intervals over images.
 
     Args:
@@ -65,7 +61,6 @@ def evaluate(results: List[ImageResult],
         index: The annotation file.
         iou_type: ``'bbox'`` or ``'segm'``.
         resampling: Of the intervals.
-        progress: Wraps the list of categories to show how far it is.
 
     Returns:
         The numbers, and what further questions need.
@@ -82,10 +77,11 @@ def evaluate(results: List[ImageResult],
     evaluator = engine.evaluator(detections, iou_type, all_areas=False)
     curves = Curves(evaluator.eval['precision'][..., 0],
                     evaluator.eval['recall'][..., 0])
-    drawn = _resample(evaluator, index, resampling, progress)
+    drawn = _resample(evaluator, index, resampling)
     rows = category_rows(index, dict(x=curves))
     for row, values in zip(rows, drawn):
-        row.update(AP=row.pop('x_AP'), AR=row.pop('x_AR'), **_limits(values))
+        row.update(AP=row.pop('x_AP'), AR=row.pop('x_AR'))
+        row.update(_limits(row['AP'], values))
     sizes = summarize(
         engine.curves(detections, iou_type), index.sorted_frequencies())
     return Evaluated(engine, detections, evaluator,
@@ -94,15 +90,14 @@ def evaluate(results: List[ImageResult],
                             for key in ('APs', 'APm', 'APl')})
 
 
-def _resample(evaluator: Any, index: LVISIndex, resampling: Resampling,
-              progress: Progress) -> np.ndarray:
+def _resample(evaluator: Any, index: LVISIndex,
+              resampling: Resampling) -> np.ndarray:
     """(K, B) AP of the categories over the resampled data sets."""
     weights = draw_weights(len(index.sizes), *resampling)
     matches = collect_matches(evaluator,
                               np.arange(len(index.sizes)) + 1,
                               np.arange(len(index.rows)) + 1)
-    return np.array(
-        [average_precision(item, weights) for item in progress(matches)])
+    return np.array([average_precision(item, weights) for item in matches])
 
 
 def group_rows(curves: Curves, frequencies: Sequence[str],
@@ -126,18 +121,16 @@ def group_rows(curves: Curves, frequencies: Sequence[str],
                                        bool)), *((GROUP_NAMES[g], letters == g)
                                                  for g in GROUPS)):
         chosen = precision[:, :, mask]
-        values = dict(
+        parts = dict(
             AP=chosen, AP50=chosen[0], AP75=chosen[5], AR=recall[:, mask])
+        values = {key: mean_or(part, None) for key, part in parts.items()}
         rows.append(
             dict(
+                values,
                 name=name,
                 categories=int(mask.sum()),
                 with_objects=int(there[mask].sum()),
-                **{
-                    key: mean_or(part, None)
-                    for key, part in values.items()
-                },
-                **_limits(_mean_known(drawn[mask]))))
+                **_limits(values['AP'], _mean_known(drawn[mask]))))
     return rows
 
 
@@ -149,13 +142,19 @@ def _mean_known(values: np.ndarray) -> np.ndarray:
     return np.where(number, total / np.maximum(number, 1), np.nan)
 
 
-def _limits(values: np.ndarray) -> Row:
-    values = values[~np.isnan(values)]
-    if not len(values):
+def _limits(value: Optional[float], drawn: np.ndarray) -> Row:
+    """Lay the spread of resampled values around the value itself.
+
+    A resampled set has images twice, and what was found in an image is found
+    again: so it has a higher AP, the more so the fewer images a category is
+    in, and plain percentiles can leave out the value.
+    """
+    drawn = drawn[~np.isnan(drawn)]
+    if value is None or not len(drawn):
         return dict(low=None, high=None)
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(values, (tail, 100 - tail))
-    return dict(low=float(low), high=float(high))
+    limits = value - drawn.mean() + np.percentile(drawn, (tail, 100 - tail))
+    return dict(zip(('low', 'high'), limits.clip(0, 1).tolist()))
 
 
 def _with_area(detections: Detections) -> Detections:

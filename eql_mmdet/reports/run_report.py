@@ -14,7 +14,7 @@ from ..evaluation.results import ImageResult, compact, merge_results
 from ..version import __version__
 from .comparison import compare_results
 from .image_pairs import choose_images, find_image, make_panel
-from .measures import Evaluated, Progress, Resampling, Row, diagnose, evaluate
+from .measures import Evaluated, Resampling, Row, diagnose, evaluate
 from .page import Picture, Report, render
 from .pictures import draw_pair
 from .pressure_table import read_pressure
@@ -43,8 +43,7 @@ def page_of(run: SavedRun,
             title: str,
             options: Options = Options(),
             baseline: Optional[SavedRun] = None,
-            tell: Callable[[str], None] = lambda line: None,
-            progress: Progress = iter) -> str:
+            tell: Callable[[str], None] = lambda line: None) -> str:
     """Read a run, ask hotcoco, draw, and write the page.
 
     Args:
@@ -53,7 +52,6 @@ def page_of(run: SavedRun,
         options: What it is made with.
         baseline: Another run on the same set.
         tell: Is told what takes long.
-        progress: Wraps the list of categories to show how far it is.
 
     Returns:
         The page.
@@ -62,33 +60,24 @@ def page_of(run: SavedRun,
         ValueError: If an option is out of range, the annotation file is not
             known, or something does not fit it.
     """
-    _check(options, run)
+    files = [run] if baseline is None else [run, baseline]
+    _check(options, files)
     index = load_index(run.ann, run.classes)
-    runs = [read_predictions(run.predictions, index)]
-    if baseline is not None:
-        runs.append(read_predictions(baseline.predictions, index))
-    kinds = _kinds(options.metric, runs)
-    results, *others = (_results(raw, index, kinds) for raw in runs)
-    notes = _notes(index, results)
-    counts = _training_images(run.train, index)
-    evaluated = {}
-    for kind in kinds:
-        tell(f'{kind} AP, and intervals by {options.resampling.samples} '
-             f'resampled sets of {len(index.sizes)} images')
-        evaluated[kind] = _counted(
-            evaluate(results, index, kind, options.resampling, progress),
-            counts)
+    raw = [read_predictions(file.predictions, index) for file in files]
+    kinds = _kinds(options.metric, raw, files, index)
+    results, *others = (_results(items, index, kinds) for items in raw)
+    tell(f'intervals of {" and ".join(kinds)} AP by '
+         f'{options.resampling.samples} resampled sets')
+    evaluated = _evaluate(run, results, index, kinds, options)
+    kind = kinds[-1]
     diagnosis = diagnose(evaluated[kind], index, kind, options.score_thr)
     tell('pictures')
-    pictures, note = _pictures(run, runs[0], index, diagnosis.images, options)
+    pictures, notes = _pictures(run, raw[0], index, diagnosis.images, options)
     comparison = None
     if others:
         tell('differences from the baseline')
-        comparison = compare_results((others[0], results),
-                                     index,
-                                     kind,
-                                     *options.resampling,
-                                     progress=progress)
+        comparison = compare_results((others[0], results), index, kind,
+                                     *options.resampling)
     return render(
         Report(
             title=title,
@@ -97,32 +86,55 @@ def page_of(run: SavedRun,
             diagnosis=diagnosis,
             score_thr=options.score_thr,
             pictures=pictures,
-            notes=notes + note,
+            notes=_notes(index, results) + notes,
             facts=_facts(run, options, baseline),
             pressure=run.pressure and read_pressure(run.pressure),
             comparison=comparison,
             config=run.config or ''), index)
 
 
-def _check(options: Options, run: SavedRun) -> None:
+def _check(options: Options, files: Sequence[SavedRun]) -> None:
     if not 0 <= options.score_thr <= 1 or options.pictures < 0:
         raise ValueError(f'expected a score threshold in [0, 1] and at least '
                          f'0 pictures, but got {options.score_thr} and '
                          f'{options.pictures}')
-    if run.ann is None:
+    if files[0].ann is None:
         raise ValueError(
             f'expected the annotation file of the set that was tested, but '
-            f'no config beside {run.predictions} names one that is here; '
-            f'give it after the run: tools/report.py RUN ANN')
+            f'no config beside {files[0].predictions} names one that is '
+            f'here; give it after the run: tools/report.py RUN ANN')
+    classes = {tuple(file.classes) for file in files if file.classes}
+    if len(classes) > 1:
+        raise ValueError(
+            f'expected two runs with the same classes in the same order, but '
+            f'those of {files[0].predictions} and {files[1].predictions} '
+            f'differ; make a page of each')
 
 
-def _kinds(metric: Optional[str],
-           runs: Sequence[List[RawResult]]) -> List[str]:
-    """The last one is what the page is about."""
+def _kinds(metric: Optional[str], raw: Sequence[List[RawResult]],
+           files: Sequence[SavedRun], index: LVISIndex) -> List[str]:
+    """What to compare; the last one is what the page is about."""
+    without = [
+        file.predictions for file, items in zip(files, raw)
+        if all(item.masks is None for item in items)
+    ]
+    if metric == 'segm' and without:
+        raise ValueError(f'metric="segm" compares masks, but '
+                         f'"{without[0]}" has none; take metric="bbox"')
     if metric:
         return [metric]
-    masks = all(any(r.masks is not None for r in run) for run in runs)
-    return ['bbox', 'segm'][:1 + masks]
+    return ['bbox'
+            ] if without or index.first_without_mask else ['bbox', 'segm']
+
+
+def _evaluate(run: SavedRun, results: List[ImageResult], index: LVISIndex,
+              kinds: Sequence[str], options: Options) -> Dict[str, Evaluated]:
+    counts = _training_images(run.train, index)
+    return {
+        kind:
+        _counted(evaluate(results, index, kind, options.resampling), counts)
+        for kind in kinds
+    }
 
 
 def _results(raw: List[RawResult], index: LVISIndex,
@@ -173,31 +185,29 @@ def _pictures(run: SavedRun, raw: List[RawResult], index: LVISIndex,
         return [], []
     if run.images is None:
         return [], [
-            'There are no pictures: give the folder of the images '
-            'with --images.'
+            'There are no pictures: give the folder of the images with '
+            '--images.'
         ]
     names = {image.id: image.file_name for image in index.annotations.images}
     by_id = {item.image_id: item for item in reversed(raw)}
     pictures, missing = [], []
     chosen = choose_images(rows, options.pictures)
-    for kind, members in chosen._asdict().items():
-        for row in members:
-            image_id = row['image_id']
-            path = find_image(run.images, names[image_id])
-            if path is None:
-                missing.append(names[image_id] or f'image {image_id}')
-                continue
-            panel = make_panel(path, by_id.get(image_id), index, image_id,
-                               options.score_thr)
-            pictures.append(
-                Picture(kind, names[image_id], row, *draw_pair(panel)))
-    if missing:
-        return pictures, [
-            f'{len(missing)} of {len(missing) + len(pictures)} images to be '
-            f'shown are not in "{run.images}" (first: {missing[0]}); give '
-            f'their folder with --images.'
-        ]
-    return pictures, []
+    for kind, row in [(kind, row) for kind, rows in chosen._asdict().items()
+                      for row in rows]:
+        image_id = row['image_id']
+        path = find_image(run.images, names[image_id])
+        if path is None:
+            missing.append(names[image_id] or f'image {image_id}')
+            continue
+        panel = make_panel(path, by_id.get(image_id), index, image_id,
+                           options.score_thr)
+        pictures.append(Picture(kind, names[image_id], row, *draw_pair(panel)))
+    notes = [
+        f'{len(missing)} of {len(missing) + len(pictures)} images to be '
+        f'shown are not in "{run.images}" (first: {missing[0]}); give their '
+        f'folder with --images.'
+    ] if missing else []
+    return pictures, notes
 
 
 def _facts(run: SavedRun, options: Options,

@@ -7,6 +7,8 @@ from ..datasets.class_config import find_classes
 from ..datasets.config_parts import annotation_file, datasets_of
 
 SUFFIXES = ('.pkl', '.pickle', '.json')
+#: A folder of the host for one run, such as 20260131_235959.
+_TIME = '[0-9]*_[0-9]*'
 
 
 class SavedRun(NamedTuple):
@@ -63,7 +65,15 @@ def find_run(path: str, load: Callable[[Path], Any]) -> SavedRun:
 
 
 def _configs(folder: Path) -> List[Path]:
-    return sorted(folder.glob('*/vis_data/config.py'))
+    """List the configs of a work folder, the newest last.
+
+    The host writes each run's beside its log, and the last one's into the
+    folder. Other folders are left alone: to read a config is to run it.
+    """
+    parts = sorted(folder.glob(f'{_TIME}/vis_data/config.py'))
+    if parts or not any(folder.glob(_TIME)):
+        return parts
+    return sorted(folder.glob('*.py'), key=os.path.getmtime)
 
 
 def _predictions(folder: Path) -> str:
@@ -93,7 +103,7 @@ def _complete(run: SavedRun, folder: Path, load: Callable[[Path],
         return run
     cfg = load(configs[-1])
     names = sorted(folder.glob('*.py'))
-    tables = sorted(folder.glob('*/category_pressure.csv'))
+    tables = sorted(folder.glob(f'{_TIME}/category_pressure.csv'))
     classes = find_classes(cfg)
     run = run._replace(
         classes=classes and classes.names,

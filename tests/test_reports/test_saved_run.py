@@ -1,4 +1,6 @@
 """What a work folder holds of a run."""
+import shutil
+
 import pytest
 from lvis_data import write_json
 from mmengine.config import Config
@@ -64,6 +66,21 @@ def test_what_is_gone_is_unknown(work_dir):
     found = find(work_dir)
     assert (found.ann, found.train, found.images,
             found.classes) == (None, ) * 4
+
+
+def test_the_config_in_the_folder_will_do(work_dir):
+    for part in work_dir.glob('*/vis_data'):
+        shutil.rmtree(part)
+    (work_dir / 'results.pkl').touch()
+    text = CONFIG.format(root=str(work_dir.parent))
+    (work_dir / 'mine.py').write_text(text)
+    assert find(work_dir).config == text
+
+
+def test_a_script_beside_predictions_is_not_run(tmp_path):
+    (tmp_path / 'results.pkl').touch()
+    (tmp_path / 'script.py').write_text('raise RuntimeError')
+    assert find(tmp_path) == SavedRun(str(tmp_path / 'results.pkl'))
 
 
 def test_predictions_alone_are_a_run(tmp_path):

@@ -14,6 +14,10 @@ def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):
     for name in ('frequency.png', 'predictions.png'):
         picture = cv2.imread(str(out / name))
         assert picture.shape[0] > 300 and picture.std() > 10
+    page = (out / 'report.html').read_text()
+    percent = re.search(r'\| box \| +([\d.]+) ', table)[1]
+    assert f'<th>all</th><td>{percent}</td>' in page
+    assert 'data:image/jpeg' in page
     printed = capsys.readouterr().out
     assert table in printed
     command = re.search(r'tools/test.py (\S+) (\S+)', printed)
