@@ -117,9 +117,8 @@ def group_rows(curves: Curves, frequencies: Sequence[str],
     precision, recall = (part[..., 0] for part in curves)
     there = (recall > -1).any(axis=0)
     rows = []
-    for name, mask in (('all', np.ones(len(letters),
-                                       bool)), *((GROUP_NAMES[g], letters == g)
-                                                 for g in GROUPS)):
+    members = {GROUP_NAMES[letter]: letters == letter for letter in GROUPS}
+    for name, mask in dict(all=letters != '', **members).items():
         chosen = precision[:, :, mask]
         parts = dict(
             AP=chosen, AP50=chosen[0], AP75=chosen[5], AR=recall[:, mask])

@@ -6,9 +6,11 @@ import pytest
 from lvis_data import make_dataset, make_sample, make_samples, write_json
 
 from eql_mmdet.annotations.lvis_index import load_index
+from eql_mmdet.evaluation.curves import Curves
 from eql_mmdet.evaluation.lvis_metric import LVISEvalMetric
 from eql_mmdet.evaluation.results import merge_results
-from eql_mmdet.reports.measures import Resampling, diagnose, evaluate
+from eql_mmdet.reports.measures import (Resampling, diagnose, evaluate,
+                                        group_rows)
 
 
 def results_of(path, samples, metric='bbox'):
@@ -56,6 +58,18 @@ def test_intervals_hold_the_value_and_are_repeatable(case):
     assert found.groups[0]['low'] < found.groups[0]['high']
     again = evaluate(results, metric.index, 'bbox', Resampling(200, seed=3))
     assert again.groups == found.groups
+
+
+def test_intervals_lie_around_the_value_where_resampling_is_biased():
+    curves = Curves(np.full((10, 101, 2, 1), 0.3), np.full((10, 2, 1), 0.4))
+    drawn = np.random.default_rng(0).uniform(0.5, 0.7, (2, 1000))
+    everything, rare, common, frequent = group_rows(curves, ['r', 'r'], drawn)
+    low, high = np.percentile(drawn.mean(axis=0), (2.5, 97.5))
+    for row in (everything, rare):
+        assert row['AP'] == pytest.approx(0.3)
+        assert row['high'] - row['low'] == pytest.approx(high - low)
+        assert row['high'] + row['low'] == pytest.approx(0.6, abs=0.01)
+    assert common['AP'] is frequent['low'] is None
 
 
 def test_there_must_be_samples(case):
