@@ -132,31 +132,37 @@ def category_table(report: Report) -> List[Row]:
         row['id']: row
         for row in (report.comparison or Comparison([], [])).categories
     }
-    rows = []
-    for k, row in enumerate(found):
-        worst = taken.get(k, [])[:CONFUSIONS]
-        gradient = (report.pressure or {}).get(row['name'])
-        change = differences.get(row['id'], {})
-        rows.append(
-            dict(
-                name=row['name'],
-                frequency=row['frequency'],
-                group=GROUP_NAMES[row['frequency']],
-                image_count=row['image_count'],
-                objects=row['ground_truths'],
-                AP=_points(row['AP']),
-                interval=_interval(row['low'], row['high']),
-                AR=_points(row['AR']),
-                right=_points(confusions.right[k]),
-                missed=_points(confusions.missed[k]),
-                taken_for=', '.join(f'{found[pair.found]["name"]} {pair.count}'
-                                    for pair in worst),
-                pressure=_ratio(gradient),
-                before=_points(change.get('AP_a')),
-                difference=_points(change.get('difference')),
-                change=_interval(
-                    change.get('low'), change.get('high'), sign=True)))
-    return rows
+    return [
+        dict(
+            _known(row),
+            right=_points(confusions.right[k]),
+            missed=_points(confusions.missed[k]),
+            taken_for=', '.join(f'{found[pair.found]["name"]} {pair.count}'
+                                for pair in taken.get(k, [])[:CONFUSIONS]),
+            pressure=_ratio((report.pressure or {}).get(row['name'])),
+            **_change(differences.get(row['id'], {})))
+        for k, row in enumerate(found)
+    ]
+
+
+def _known(row: Row) -> Row:
+    return dict(
+        name=row['name'],
+        frequency=row['frequency'],
+        group=GROUP_NAMES[row['frequency']],
+        image_count=row['image_count'],
+        objects=row['ground_truths'],
+        AP=_points(row['AP']),
+        interval=_interval(row['low'], row['high']),
+        AR=_points(row['AR']))
+
+
+def _change(row: Row) -> Row:
+    """What changed; unknown without a baseline, or without objects."""
+    return dict(
+        before=_points(row.get('AP_a')),
+        difference=_points(row.get('difference')),
+        change=_interval(row.get('low'), row.get('high'), sign=True))
 
 
 def _points(fraction: Optional[float]) -> Optional[float]:

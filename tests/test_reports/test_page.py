@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from lvis_data import make_dataset, write_json
 from saved_runs import write_run
 
 from eql_mmdet.annotations.lvis_index import load_index
@@ -219,6 +220,20 @@ def test_a_thousand_categories_open_quickly(browser, folder, tmp_path):
     click(browser, '#all')
     assert len(cells(browser, 0)) == 1230
     assert browser.get_log('browser') == []
+
+
+@pytest.mark.parametrize('annotated', [True, False])
+def test_nothing_found_and_nothing_to_find_are_a_page_too(tmp_path, annotated):
+    dataset = make_dataset(np.random.default_rng(7), images=6, categories=3)
+    if not annotated:
+        dataset['annotations'] = []
+    ann = write_json(tmp_path / 'ann.json', dataset)
+    predictions = write_json(tmp_path / 'none.json', [])
+    text = page_of(
+        SavedRun(predictions, ann), 'empty', Options(resampling=Resampling(2)))
+    value = percent(0 if annotated else None)
+    assert f'<th>all</th><td>{value}</td>' in text
+    assert '6 of 6 images have no predictions' in text
 
 
 def test_numbers_are_in_percent_and_unknown_ones_are_dashes():
