@@ -112,6 +112,7 @@ def demo(load_tool, tmp_path, monkeypatch):
                       "train_cfg = dict(max_epochs=1)\n")
     monkeypatch.setattr(tool, 'CONFIG', str(config))
     monkeypatch.setattr(tool, 'ROOT', tmp_path)
+    monkeypatch.setattr(tool, 'PANELS', 2)
     monkeypatch.setattr(
         tool, 'make_tiny_lvis', lambda out, **_: make_tiny_lvis(
             out, num_categories=60, num_train=40, num_val=24, seed=0))
