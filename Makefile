@@ -1,5 +1,5 @@
 # make demo         set up what is missing, train and test EQL on a synthetic set
-# make experiment   set up what is missing, repeat docs/results.md
+# make experiment   set up what is missing, repeat docs/which.md
 # make test         set up what is missing, run the tests
 # make test-gpu     set up what is missing, run the tests for a GPU, if any
 # make lint         set up what is missing, run the linters
