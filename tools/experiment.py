@@ -61,11 +61,14 @@ CALIBRATIONS = dict(
     norcal=dict(type='norcal', gamma=0.6),
     logit_adjustment=dict(type='logit_adjustment', tau=1.0),
     fracal=dict(type='fracal'))
-#: All losses, and class-aware where the loss does not balance by itself.
-RETRAINED = tuple(
-    (loss, sampler) for sampler in ('plain', 'rfs')
-    for loss in LOSSES) + (('softmax', 'cas'), ('sigmoid', 'cas'))
-LENGTHS = (250, 1000)  # steps
+#: All losses; samplers where the loss does not balance by itself.
+RETRAINED = (
+    *((loss, 'plain') for loss in LOSSES),
+    *((loss, 'rfs') for loss in ('softmax', 'sigmoid', 'eql')),
+    *((loss, 'cas') for loss in ('softmax', 'sigmoid')),
+)
+#: Steps: as the tool has it, and three times that.
+LENGTHS = (1000, 3000)
 ROIS_PER_IMAGE = 64
 END_TO_END = ('softmax', 'sigmoid', 'eql', 'eqlv2')
 PARTS = ('retrained', 'end_to_end')
