@@ -197,6 +197,7 @@ def test_best_masks_are_equal_or_a_few_pixels_apart(records, detect, name,
 def test_whole_model_makes_the_same_of_the_image(records, models, load_sample,
                                                  name, side):
     batch = pseudo_collate([load_sample(False, side)])
-    result, = models(name).test_step(batch)
+    with torch.no_grad():
+        result, = models(name).test_step(batch)
     assert_same_masks(result.pred_instances, records(f'infer_{name}_{side}'),
                       300)
