@@ -117,15 +117,11 @@ def weights():
 
 
 @pytest.fixture(scope='session')
-def models(weights, configs, load_tool, tmp_path_factory):
-    """Build the model of a config, with weights from the tool."""
+def load_converted(configs, load_tool, tmp_path_factory):
+    """Build the model of a config, with detectron2's arrays by the tool."""
 
-    @functools.lru_cache(None)
-    def build(name):
+    def load(name, arrays):
         init_default_scope('mmdet')
-        arrays = dict(weights)
-        if name == 'softmax':
-            arrays.update(rules.make_weights('softmax'))
         folder = tmp_path_factory.mktemp(name)
         tensors = {k: torch.from_numpy(v) for k, v in arrays.items()}
         torch.save(dict(model=tensors), folder / 'detectron2.pth')
@@ -133,13 +129,32 @@ def models(weights, configs, load_tool, tmp_path_factory):
             [str(folder / 'detectron2.pth'),
              str(folder / 'mmdet.pth')])
         file = torch.load(folder / 'mmdet.pth', weights_only=True)
-        model = MODELS.build(configs(name).model)
-        model.load_state_dict(file['state_dict'])
         for path in folder.iterdir():
             path.unlink()  # 200 MB each
+        model = MODELS.build(configs(name).model)
+        model.load_state_dict(file['state_dict'])
         return model.eval()
 
-    return build
+    return load
+
+
+@pytest.fixture(scope='session')
+def eql_model(load_converted, weights):
+    return load_converted('eql', weights)
+
+
+@pytest.fixture(scope='session')
+def softmax_model(load_converted, weights):
+    return load_converted('softmax', {
+        **weights,
+        **rules.make_weights('softmax')
+    })
+
+
+@pytest.fixture(scope='session')
+def models(request):
+    """Choose a model by its name; one that fails to build fails once."""
+    return lambda name: request.getfixturevalue(f'{name}_model')
 
 
 @pytest.fixture(scope='session')

@@ -10,6 +10,7 @@ import oracle_rules as rules
 import pycocotools.mask as mask_utils
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox2roi
 from mmengine.dataset import pseudo_collate
 
@@ -93,16 +94,15 @@ def match_detections(found, recorded, number=300):
 
 @pytest.mark.parametrize('side', [200, 313, 320, 400, 640, 800])
 @pytest.mark.parametrize('training', [True, False])
-def test_model_gets_the_same_pixels(records, load_sample, models, side,
+def test_model_gets_the_same_pixels(records, load_sample, configs, side,
                                     training):
     recorded = records('summary')['resize'][str(side)]
     sample = load_sample(training, side)
     pixels = sample['inputs'].permute(1, 2, 0).numpy()
     assert list(pixels.shape[:2]) == recorded['resized_hw']
     assert rules.crc(pixels) == recorded['resized_bgr_uint8_crc32']
-    tensor = models('eql').data_preprocessor(
-        dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']]),
-        training)['inputs']
+    preprocess = MODELS.build(configs('eql').model.data_preprocessor)
+    tensor = preprocess(pseudo_collate([sample]), training)['inputs']
     assert list(tensor.shape) == recorded['tensor_shape']
     assert rules.crc(tensor.numpy()) == recorded['tensor_crc32']
 
