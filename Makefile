@@ -1,6 +1,7 @@
 # make demo         set up what is missing, train and test EQL on a synthetic set
-# make experiment   set up what is missing, repeat docs/results.md
+# make experiment   set up what is missing, repeat docs/which.md
 # make test         set up what is missing, run the tests
+# make test-all     set up what is missing, run the slow tests too
 # make test-gpu     set up what is missing, run the tests for a GPU, if any
 # make lint         set up what is missing, run the linters
 # make env          set up only
@@ -55,7 +56,7 @@ MMCV_STAMP = $(STAMPS)/mmcv-$(MMCV)-for-$(notdir $(TORCH_STAMP))
 # Idle threads of torch spin otherwise, and starve what else runs here.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo experiment test test-gpu lint env clean
+.PHONY: demo experiment test test-all test-gpu lint env clean
 .DELETE_ON_ERROR:
 
 demo: env
@@ -66,6 +67,9 @@ experiment: env
 
 test: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+test-all: env
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not gpu"
 
 # Without a GPU it says so and succeeds: there is nothing that could fail.
 test-gpu: env

@@ -20,16 +20,10 @@ import torch
 from mmdet.registry import DATASETS, MODELS
 from mmengine.logging import MMLogger
 
-from eql_mmdet.annotations.lvis_index import load_index
-from eql_mmdet.evaluation.engines import HotcocoEngine
-from eql_mmdet.evaluation.ground_truth import ground_truth
-from eql_mmdet.evaluation.predictions import read_sample
-from eql_mmdet.evaluation.protocol import evaluate
-from eql_mmdet.evaluation.results import Needs, compact
 from eql_mmdet.host.checkpoints import load_local_checkpoint
 from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
-from eql_mmdet.reports.remedies import (ITEMS, Outcome, Remedy, best_first,
+from eql_mmdet.reports.remedies import (Outcome, Remedy, best_first,
                                         remedy_table)
 from eql_mmdet.reports.remedy_picture import draw_remedies
 from eql_mmdet.retraining.classifier import (Schedule, drawn_images, retrain,
@@ -38,7 +32,7 @@ from eql_mmdet.retraining.detector import (ANEW, build_dataset, build_detector,
                                            build_sampler, feature_settings,
                                            load_detector, read_config)
 from eql_mmdet.retraining.pooling import make_layout, pool
-from eql_mmdet.retraining.testing import detect, propose
+from eql_mmdet.retraining.testing import Truth, detect, propose
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,11 +61,14 @@ CALIBRATIONS = dict(
     norcal=dict(type='norcal', gamma=0.6),
     logit_adjustment=dict(type='logit_adjustment', tau=1.0),
     fracal=dict(type='fracal'))
-#: All losses, and class-aware where the loss does not balance by itself.
-RETRAINED = tuple(
-    (loss, sampler) for sampler in ('plain', 'rfs')
-    for loss in LOSSES) + (('softmax', 'cas'), ('sigmoid', 'cas'))
-LENGTHS = (250, 1000)  # steps
+#: All losses; samplers where the loss does not balance by itself.
+RETRAINED = (
+    *((loss, 'plain') for loss in LOSSES),
+    *((loss, 'rfs') for loss in ('softmax', 'sigmoid', 'eql')),
+    *((loss, 'cas') for loss in ('softmax', 'sigmoid')),
+)
+#: Steps: as the tool has it, and three times that.
+LENGTHS = (1000, 3000)
 ROIS_PER_IMAGE = 64
 END_TO_END = ('softmax', 'sigmoid', 'eql', 'eqlv2')
 PARTS = ('retrained', 'end_to_end')
@@ -366,37 +363,14 @@ def end_to_end_job(loss, sampler, seed):
 def scores(model, images):
     """Evaluate a model by both protocols, with both numbers of detections."""
     samples = [detect(model, image) for image in images]
-    values = []
-    for name in TRUTHS:
-        index, engine = truth(name)
-        raw = [read_sample(sample, index) for sample in samples]
-        for number in DETECTIONS:
-            found, = evaluate(engine, 'bbox', [
-                compact(best(r, number), index, Needs(bbox=True)) for r in raw
-            ], index, ())
-            values.append(
-                [name, number, {
-                    item: found.values[item]
-                    for item in ITEMS
-                }])
-    return values
+    return [[name, number, truth(name).scores(samples, number)]
+            for name in TRUTHS for number in DETECTIONS]
 
 
 @lru_cache
 def truth(name):
     """Read a file of the truth, once a worker."""
-    index = load_index(str(TRUTHS[name]), train_set().metainfo['classes'])
-    return index, HotcocoEngine(ground_truth(index, with_masks=False))
-
-
-def best(raw, number):
-    """Keep the best detections of an image."""
-    rows = (-raw.scores).argsort(kind='stable')[:number]
-    return raw._replace(
-        labels=raw.labels[rows],
-        boxes=raw.boxes[rows],
-        scores=raw.scores[rows],
-        mask_scores=raw.mask_scores[rows])
+    return Truth(str(TRUTHS[name]), train_set().metainfo['classes'])
 
 
 def read_outcomes(kind):

@@ -8,17 +8,23 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..host.logs import warn_each
+from .candidates import mask_rows_
 from .nms import class_nms
 
+BROKEN = ('RoIs with scores or box deltas that are not finite give no '
+          'detections, and there are some: the model has diverged, or half '
+          'precision has overflowed')
 SERVED = {'type', 'iou_threshold', 'split_thr', 'class_agnostic'}
 
 
 class TopKPostprocess:
     """Mixin for box heads of the host: only the best candidates are decoded.
 
-    The scores are the host's own. Where ``class_nms`` cannot serve the
-    settings (see ``is_served``), and for test-time augmentation, the host
-    does everything.
+    The scores are the host's own. RoIs with scores or deltas that are not
+    finite are dropped, as in the authors' code; the host would make boxes of
+    NaN of them. Where ``class_nms`` cannot serve the settings (see
+    ``is_served``), and for test-time augmentation, the host does everything.
     """
 
     def _predict_by_feat_single(
@@ -36,11 +42,17 @@ class TopKPostprocess:
             return host(roi, cls_score, bbox_pred, img_meta, rescale,
                         rcnn_test_cfg)
         # Without box regression and NMS the host only scores.
-        scores = host(roi, cls_score, None, img_meta).scores[:, :-1]
+        scores = host(roi, cls_score, None, img_meta).scores
+        usable = mask_rows_(scores, bbox_pred, roi)
+        is_broken = (~usable).any().to('cpu', non_blocking=True)
         found = class_nms(
-            scores, partial(self._decode, roi, bbox_pred, img_meta,
-                            rescale), rcnn_test_cfg.score_thr,
+            scores[:, :-1],
+            partial(self._decode, roi, bbox_pred, img_meta,
+                    rescale), rcnn_test_cfg.score_thr,
             rcnn_test_cfg.nms.iou_threshold, rcnn_test_cfg.max_per_img)
+        # It has arrived by now: class_nms has waited for what came later.
+        if is_broken:
+            warn_each([BROKEN])
         return InstanceData(
             bboxes=found.dets[:, :-1],
             scores=found.dets[:, -1],

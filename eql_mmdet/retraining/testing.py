@@ -1,11 +1,18 @@
 """Test a box head again and again: the rest of the detector runs once."""
-from typing import Any, Dict, Iterator, NamedTuple
+from typing import Any, Dict, Iterator, NamedTuple, Sequence
 
 import torch
 from mmdet.structures.bbox import bbox2roi
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+
+from ..annotations.lvis_index import load_index
+from ..evaluation.engines import HotcocoEngine
+from ..evaluation.ground_truth import ground_truth
+from ..evaluation.predictions import RawResult, read_sample
+from ..evaluation.protocol import evaluate
+from ..evaluation.results import Needs, compact
 
 
 class Proposals(NamedTuple):
@@ -68,3 +75,46 @@ def detect(model: nn.Module, image: Proposals) -> Dict[str, Any]:
         rcnn_test_cfg=model.test_cfg.rcnn,
         rescale=True)
     return dict(image.metainfo, pred_instances=found.cpu())
+
+
+class Truth:
+    """What detections are compared with, read once.
+
+    Args:
+        path: Annotation file in LVIS format.
+        classes: Names in label order.
+    """
+
+    def __init__(self, path: str, classes: Sequence[str]) -> None:
+        self.index = load_index(path, classes)
+        self._engine = HotcocoEngine(
+            ground_truth(self.index, with_masks=False))
+
+    def scores(self, samples: Sequence[dict],
+               detections: int) -> Dict[str, float]:
+        """Compute box AP under a limit of detections.
+
+        Args:
+            samples: Data samples, as of :func:`detect`.
+            detections: The most of an image that count, at most 300.
+
+        Returns:
+            Item, such as ``'APr'`` -> fraction; -1 without ground truth.
+        """
+        results = [
+            compact(
+                _best(read_sample(sample, self.index), detections), self.index,
+                Needs(bbox=True)) for sample in samples
+        ]
+        found, = evaluate(self._engine, 'bbox', results, self.index, ())
+        return found.values
+
+
+def _best(raw: RawResult, number: int) -> RawResult:
+    """Keep the detections of highest score; of equal ones the first."""
+    rows = (-raw.scores).argsort(kind='stable')[:number]
+    return raw._replace(
+        labels=raw.labels[rows],
+        boxes=raw.boxes[rows],
+        scores=raw.scores[rows],
+        mask_scores=raw.mask_scores[rows])

@@ -1,10 +1,14 @@
 """Detections and masks of a GPU are those of the CPU."""
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 
+from eql_mmdet.heads import postprocess
+from eql_mmdet.heads.candidates import mask_rows_
 from eql_mmdet.heads.nms import class_nms
 
 pytestmark = pytest.mark.gpu
@@ -83,6 +87,55 @@ def test_detections_are_those_of_the_cpu(name, device):
     same = cpu.labels == other.labels
     torch.testing.assert_close(
         other.bboxes[same], cpu.bboxes[same], rtol=1e-4, atol=1e-2)
+
+
+@pytest.fixture
+def no_waits(device):
+    """Where the host may not wait for the device."""
+
+    @contextlib.contextmanager
+    def watch():
+        if device.type == 'cuda':
+            torch.cuda.set_sync_debug_mode('error')
+        yield
+        if device.type == 'cuda':
+            torch.cuda.set_sync_debug_mode('default')
+
+    return watch
+
+
+def test_broken_rows_are_dropped_and_told_without_a_wait(
+        device, no_waits, monkeypatch):
+    head = MODELS.build(
+        dict(
+            type='mmdet.LargeVocabBBoxHead',
+            num_classes=K,
+            in_channels=1,
+            fc_out_channels=1,
+            roi_feat_size=1))
+    deltas = draw(R, 4 * K, seed=3) * 0.5
+    deltas[7, 11] = torch.nan
+    scores, placed = draw(R, K + 1).to(device), deltas.to(device)
+    with no_waits():
+        usable = mask_rows_(scores, placed)
+        (~usable).any().to('cpu', non_blocking=True)
+    assert (~usable).nonzero().tolist() == [[7]]
+
+    told = []
+    monkeypatch.setattr(postprocess, 'warn_each', told.append)
+
+    def detect(place):
+        return head.to(place)._predict_by_feat_single(
+            torch.nn.functional.pad(draw_boxes(R), (1, 0)).to(place),
+            draw(R, K + 1).to(place) * 2,
+            deltas.to(place),
+            img_meta=dict(img_shape=SIZE, scale_factor=(1., 1.)),
+            rcnn_test_cfg=TEST_CFG).cpu()
+
+    cpu, other = detect('cpu'), detect(device)
+    assert told == 2 * [[postprocess.BROKEN]]
+    assert len(cpu) == len(other) == 300
+    assert other.bboxes.isfinite().all()
 
 
 def masks(device, rle, are_scores):

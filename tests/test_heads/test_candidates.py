@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eql_mmdet.heads import candidates
-from eql_mmdet.heads.candidates import best_candidates
+from eql_mmdet.heads.candidates import best_candidates, mask_rows_
 
 
 def sort_everything(scores, threshold):
@@ -80,3 +80,24 @@ def test_half_precision_is_ranked_as_it_is(dtype):
 def test_no_rows_give_no_candidates():
     index, complete = best_candidates(torch.zeros(0, 100), 0., 5)
     assert index.shape == (0, ) and index.dtype == torch.int64 and complete
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+def test_rows_with_anything_not_finite_are_no_candidates(dtype):
+    # In float16 a sum of these would overflow by itself.
+    scores, deltas = torch.rand(6, 5), torch.full((6, 40), 6e4)
+    scores, deltas = scores.to(dtype), deltas.to(dtype)
+    scores[1, 4], deltas[2, 39] = torch.nan, torch.inf
+    deltas[4, 1], deltas[4, 2] = torch.inf, -torch.inf
+    masked = scores.clone()
+    usable = mask_rows_(masked, deltas)
+    assert usable.tolist() == [True, False, False, True, False, True]
+    assert torch.equal(masked[usable], scores[usable])
+    assert not (masked[~usable] >= -torch.finfo(dtype).max).any()
+
+
+def test_masking_rows_waits_for_no_device():
+    """Whatever has to know a value cannot run on the meta device."""
+    scores = torch.rand(3, 4, device='meta')
+    usable = mask_rows_(scores, torch.rand(3, 16, device='meta'))
+    assert usable.is_meta and usable.shape == (3, )

@@ -4,6 +4,8 @@ import torch
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
+from mmengine.logging.logger import FilterDuplicateWarning
 from mmengine.registry import init_default_scope
 
 from eql_mmdet.heads import postprocess
@@ -103,14 +105,63 @@ def test_head_keeps_the_settings_of_the_host(changed, unrounded):
             **found, rcnn_test_cfg=cfg))
 
 
-def test_rows_that_are_not_finite_are_treated_as_in_the_host():
+@pytest.fixture
+def log(caplog):
+    """What the host's logger says; it may have said it in another test."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+BROKEN = dict(
+    score=('cls_score', 3, 7, torch.nan),
+    infinite_score=('cls_score', 5, 7, torch.inf),
+    delta=('bbox_pred', 0, 9, torch.nan),
+    infinite_delta=('bbox_pred', 39, 4 * K - 4, -torch.inf),
+    box=('roi', 11, 2, torch.nan))
+
+
+@pytest.mark.parametrize(
+    'name, row, column, value', BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize('agnostic', [True, False])
+def test_rows_that_are_not_finite_are_dropped_and_told(log, name, row, column,
+                                                       value, agnostic):
+    head = build('LargeVocabBBoxHead', reg_class_agnostic=agnostic)
+    found = head_outputs(40, K + 1, 1 if agnostic else K)
+    others = torch.arange(40) != row
+    wanted = head._predict_by_feat_single(
+        **{
+            key: item[others] if torch.is_tensor(item) else item
+            for key, item in found.items()
+        },
+        rcnn_test_cfg=CONFIG)
+    assert 'not finite' not in log.text
+    found[name][row, column % found[name].shape[1]] = value
+    got = head._predict_by_feat_single(**found, rcnn_test_cfg=CONFIG)
+    assert_same(got, wanted)
+    assert len(got) == 50 and got.bboxes.isfinite().all()
+    assert 'not finite' in log.text
+
+
+def test_dropped_rows_are_told_once(monkeypatch):
+    """Not for each image: the handlers of the host leave repetitions out."""
+    handler, told = MMLogger.get_current_instance().handlers[0], []
+    monkeypatch.setattr(handler, 'emit', told.append)
+    monkeypatch.setattr(handler, 'filters', [FilterDuplicateWarning()])
     found = head_outputs(40, K + 1, K)
-    found['cls_score'][3] = torch.nan
-    found['cls_score'][5, 7] = torch.inf
-    assert_same(
+    found['bbox_pred'][3, 1] = torch.nan
+    head = build('LargeVocabBBoxHead')
+    for _ in range(3):
+        head._predict_by_feat_single(**found, rcnn_test_cfg=CONFIG)
+    assert [record.getMessage() for record in told] == [postprocess.BROKEN]
+
+
+def test_nothing_is_detected_where_no_row_is_finite():
+    found = head_outputs(40, K + 1, K)
+    found['bbox_pred'][:] = torch.nan
+    assert not len(
         build('LargeVocabBBoxHead')._predict_by_feat_single(
-            **found, rcnn_test_cfg=CONFIG),
-        build('Shared2FCBBoxHead')._predict_by_feat_single(
             **found, rcnn_test_cfg=CONFIG))
 
 

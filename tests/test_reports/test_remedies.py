@@ -72,8 +72,7 @@ def test_the_best_has_the_highest_mean_of_its_protocol():
 
 def test_a_line_has_the_means_of_every_number_of_detections():
     outcomes = [outcome(SOFTMAX, 0, 0.1), outcome(SOFTMAX, 1, 0.2)]
-    head, _, line = remedy_table(outcomes, 'federated',
-                                 (300, 30)).splitlines()
+    head, _, line = remedy_table(outcomes, 'federated', (300, 30)).splitlines()
     assert head.split(' | ')[-8:-4] == [f'{item}@300' for item in ITEMS]
     cells = line.strip('| ').split(' | ')
     assert cells[:5] == ['softmax', 'plain', 'none', '9 steps', '2']

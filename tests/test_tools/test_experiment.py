@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from eql_mmdet.annotations.category_counts import class_names
+from eql_mmdet.evaluation.predictions import read_sample
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
 
 ROOT = Path(__file__).parents[2]
@@ -238,7 +239,7 @@ def shaken(truth, index, generator):
 @pytest.fixture
 def judged(experiment, data, monkeypatch):
     path = data / 'annotations/tiny_lvis_val_exhaustive.json'
-    index, _ = experiment.truth('exhaustive')
+    index = experiment.truth('exhaustive').index
     samples = shaken(
         json.loads(path.read_text()), index, np.random.default_rng(0))
     monkeypatch.setattr(experiment, 'detect', lambda _, image: image)
@@ -260,7 +261,7 @@ def test_the_exhaustive_ap_is_that_of_coco(experiment, judged, data, number):
     api.createIndex()
     rows = []
     for sample in samples:
-        raw = experiment.read_sample(sample, index)
+        raw = read_sample(sample, index)
         for row in (-raw.scores).argsort()[:number]:
             rows.append(
                 dict(
