@@ -71,7 +71,7 @@ RETRAINED = (
 LENGTHS = (1000, 3000)
 ROIS_PER_IMAGE = 64
 END_TO_END = ('softmax', 'sigmoid', 'eql', 'eqlv2')
-PARTS = ('retrained', 'end_to_end')
+PARTS = ('start', 'retrained', 'end_to_end')
 
 
 def parse_args(argv=None):
@@ -109,9 +109,10 @@ def main(argv=None):
         make_tiny_lvis(
             DATA, num_categories=120, num_train=3000, num_val=600, seed=0)
         make_start(args)
+    if 'start' in args.parts:
+        run_jobs(start_job, [()], args.jobs)
     if 'retrained' in args.parts:
         pool_features()
-        run_jobs(start_job, [()], args.jobs)
         run_jobs(retrain_job, [(*remedy, steps, seed) for seed in args.seeds
                                for steps in LENGTHS
                                for remedy in RETRAINED], args.jobs)
@@ -255,8 +256,7 @@ def config_of(loss, sampler='plain', calibration='none'):
     }
     if CALIBRATIONS[calibration]:
         options['model.roi_head.bbox_head.calibration'] = dict(
-            CALIBRATIONS[calibration],
-            frequency_source=str(DATA / 'annotations/tiny_lvis_train.json'))
+            CALIBRATIONS[calibration], frequency_source=None)
     return read_config(str(CONFIGS / f'{loss}.py'), options, ROIS_PER_IMAGE)
 
 
@@ -275,8 +275,9 @@ def start_model(cfg, seed):
     return model.to(device())
 
 
+@lru_cache
 def pool_features():
-    """Pool the features of the training set, or find them."""
+    """Pool the features of the training set, or find them, once a worker."""
     cfg, dataset = config_of('softmax'), train_set()
     model = start_model(cfg, 0)
     layout = make_layout(OUT / 'features', model, len(dataset))
@@ -398,25 +399,26 @@ def _order(outcome):
 
 def report():
     """Write tables and a picture of what is finished."""
-    parts = []
-    for kind, title in (('start', 'The start'), ('retrain', 'Retrained'),
-                        ('end_to_end', 'End to end')):
-        outcomes = read_outcomes(kind)
-        for name in TRUTHS if outcomes else ():
-            parts.append(f'## {title}, {name}\n\n' +
-                         remedy_table(outcomes, name, DETECTIONS))
+    titles = dict(
+        start='The start', retrain='Retrained', end_to_end='End to end')
+    found = {kind: read_outcomes(kind) for kind in titles}
+    parts = [
+        f'## {title}, {name}\n\n' + remedy_table(found[kind], name, DETECTIONS)
+        for kind, title in titles.items() if found[kind] for name in TRUTHS
+    ]
     if not parts:
         raise ValueError(f'there is no finished training in {OUT}')
+    text = '\n'.join(parts)
     with whole_file(OUT / 'results.md', encoding='utf-8') as file:
-        file.write('\n'.join(parts))
+        file.write(text)
     longest = [
-        o for o in read_outcomes('retrain')
+        o for o in found['retrain']
         if o.remedy.length == f'{max(LENGTHS)} steps'
     ]
     if longest:
         draw_remedies(longest, tuple(TRUTHS), DETECTIONS[0],
                       OUT / 'remedies.png')
-    print('\n'.join(parts))
+    print(text)
 
 
 if __name__ == '__main__':

@@ -2,8 +2,6 @@
 import csv
 from typing import Dict, NamedTuple
 
-COLUMNS = ('up', 'down_foreground', 'down_background')
-
 
 class PressureSum(NamedTuple):
     """The gradient of one category over a whole training.
@@ -33,16 +31,16 @@ def read_pressure(path: str) -> Dict[str, PressureSum]:
     sums: Dict[str, PressureSum] = {}
     with open(path, newline='', encoding='utf-8') as file:
         rows = csv.DictReader(file)
-        if not {'name', *COLUMNS} <= set(rows.fieldnames or ()):
+        if not {'name', *PressureSum._fields} <= set(rows.fieldnames or ()):
             raise ValueError(
                 f'expected "{path}" to have the columns name, '
-                f'{", ".join(COLUMNS)} of CategoryPressureHook, but it has '
-                f'{", ".join(rows.fieldnames or ()) or "none"}; take the file '
-                f'away to leave the gradients out')
+                f'{", ".join(PressureSum._fields)} of CategoryPressureHook, '
+                f'but it has {", ".join(rows.fieldnames or ()) or "none"}; '
+                f'take the file away to leave the gradients out')
         for row in rows:
             before = sums.get(row['name'], PressureSum(0., 0., 0.))
             try:
-                added = [float(row[key]) for key in COLUMNS]
+                added = [float(row[key]) for key in PressureSum._fields]
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f'"{path}", line {rows.line_num}, is not whole; take the '

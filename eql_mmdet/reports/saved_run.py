@@ -105,15 +105,14 @@ def _complete(run: SavedRun, folder: Path, load: Callable[[Path],
     names = sorted(folder.glob('*.py'))
     tables = sorted(folder.glob(f'{_TIME}/category_pressure.csv'))
     classes = find_classes(cfg)
-    run = run._replace(
+    return run._replace(
+        ann=_first(cfg, 'test_dataloader', annotation_file),
+        images=_first(cfg, 'test_dataloader', _image_folder),
         classes=classes and classes.names,
         train=_first(cfg, 'train_dataloader', annotation_file),
         config=configs[-1].read_text(encoding='utf-8'),
         config_name=names[0].name if len(names) == 1 else configs[-1].name,
         pressure=str(tables[-1]) if tables else None)
-    return run._replace(
-        ann=_first(cfg, 'test_dataloader', annotation_file),
-        images=_first(cfg, 'test_dataloader', _image_folder))
 
 
 def _first(cfg: Any, loader: str, path_of: Callable[[dict],

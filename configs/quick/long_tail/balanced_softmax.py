@@ -8,7 +8,6 @@ model = dict(
             loss_cls=dict(
                 _delete_=True,
                 type='BalancedSoftmaxLoss',
-                frequency_source=  # noqa: E251
-                'data/long_tail/annotations/tiny_lvis_train.json'))))
+                frequency_source=None))))
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))

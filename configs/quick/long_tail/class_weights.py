@@ -8,8 +8,7 @@ model = dict(
             loss_cls=dict(
                 _delete_=True,
                 type='ClassWeightedLoss',
-                frequency_source=  # noqa: E251
-                'data/long_tail/annotations/tiny_lvis_train.json',
+                frequency_source=None,
                 power=0.5))))
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))

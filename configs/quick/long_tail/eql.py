@@ -9,8 +9,7 @@ model = dict(
             loss_cls=dict(
                 _delete_=True,
                 type='EqualizationLoss',
-                frequency_source=  # noqa: E251
-                'data/long_tail/annotations/tiny_lvis_train.json',
+                frequency_source=None,
                 tail_ratio=0.1))))
 train_dataloader = dict(
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True))

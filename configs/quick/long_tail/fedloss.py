@@ -8,8 +8,7 @@ model = dict(
             loss_cls=dict(
                 _delete_=True,
                 type='FederatedLoss',
-                frequency_source=  # noqa: E251
-                'data/long_tail/annotations/tiny_lvis_train.json',
+                frequency_source=None,
                 # Of 120; a batch of 8 images has 19 to 32 of them as labels.
                 num_sampled=50))))
 train_dataloader = dict(
