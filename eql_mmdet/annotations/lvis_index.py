@@ -147,6 +147,21 @@ def lvis_index(annotations: Annotations,
         objects=objects)
 
 
+def is_lvis(annotations: Annotations) -> bool:
+    """Tell LVIS format from COCO format.
+
+    Args:
+        annotations: The file.
+
+    Returns:
+        Whether categories have frequency groups and images negative sets,
+        not whether all do: :func:`lvis_index` checks that.
+    """
+    return any(c.frequency is not None
+               for c in annotations.categories) and any(
+                   image.negative is not None for image in annotations.images)
+
+
 def load_index(path: str,
                classes: Optional[Iterable[str]] = None,
                ground_truth: bool = True) -> LVISIndex:

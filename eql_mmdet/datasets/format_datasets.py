@@ -1,13 +1,9 @@
 """Data sets in COCO and LVIS format, with the categories of their files."""
-import re
-
 import numpy as np
 from mmdet.registry import DATASETS
 
 from .annotated_dataset import AnnotatedDataset
-
-#: LVIS v0.5 names files of 2014; since 2017 they are ``000000000009.jpg``.
-_NAME_OF_2014 = re.compile(r'COCO_(?:train|val|test)2014_(\d{12}\.jpg)')
+from .files import name_of_2017
 
 
 @DATASETS.register_module()
@@ -34,9 +30,7 @@ class LVISFormatDataset(AnnotatedDataset):
     """
 
     def _file_name(self, position: int) -> str:
-        name = super()._file_name(position)
-        old = _NAME_OF_2014.fullmatch(name)
-        return old[1] if old else name
+        return name_of_2017(super()._file_name(position))
 
     def _extra_info(self, position: int, objects: np.ndarray) -> dict:
         negative = self.annotations.images[position].negative

@@ -9,13 +9,13 @@ from PIL import Image
 
 from ..annotations.annotations import Annotations
 from ..annotations.category_counts import frequency_group
-from ..annotations.lvis_index import lvis_index
+from ..annotations.lvis_index import is_lvis, lvis_index
 from ..annotations.masks import MISSING, NONE, POLYGONS, RLE
 from ..annotations.names import canonical
 from ..annotations.reader import read_annotations
 from ..annotations.training import (TrainingView, check_left, trained_pairs,
                                     training_view)
-from ..datasets.files import missing_files
+from ..datasets.files import disk_names, missing_files
 
 #: Most names or files of a kind that are listed.
 LISTED = 10
@@ -94,18 +94,12 @@ def _tried(found: DataCheck, action: Callable) -> Optional[object]:
         return None
 
 
-def _is_lvis(annotations: Annotations) -> bool:
-    return any(c.frequency is not None
-               for c in annotations.categories) and any(
-                   image.negative is not None for image in annotations.images)
-
-
 def _check_protocol(found: DataCheck, annotations: Annotations) -> None:
     """Hold LVIS files to their format, and say what is half of one."""
     try:
         lvis_index(annotations, ground_truth=not annotations.is_test_set)
     except ValueError as error:
-        if _is_lvis(annotations):
+        if is_lvis(annotations):
             found.refused.append(str(error))
         elif any(c.frequency is not None
                  for c in annotations.categories) or any(
@@ -116,7 +110,7 @@ def _check_protocol(found: DataCheck, annotations: Annotations) -> None:
 
 
 def _facts(annotations: Annotations, view: TrainingView) -> List[str]:
-    kind = 'LVIS' if _is_lvis(annotations) else 'COCO'
+    kind = 'LVIS' if is_lvis(annotations) else 'COCO'
     lines = [
         f'{kind} format ({kind}EvalMetric), {annotations.count} images, '
         f'{len(annotations.categories)} categories'
@@ -201,6 +195,7 @@ def _check_images(found: DataCheck, annotations: Annotations,
             f'{annotations.path}: images[{unnamed[0]}].file_name is missing '
             f'({len(unnamed)} such images)')
         return
+    names = disk_names(annotations)
     missing = missing_files(folder, names)
     if missing:
         found.refused.append(
@@ -209,7 +204,7 @@ def _check_images(found: DataCheck, annotations: Annotations,
     gone = set(missing)
     wrong = [
         text for i, image in enumerate(annotations.images) if i not in gone
-        for text in _wrong_size(folder, image)
+        for text in _wrong_size(folder, names[i], image)
     ]
     if wrong:
         found.refused.append(
@@ -217,9 +212,9 @@ def _check_images(found: DataCheck, annotations: Annotations,
             f'{_some(wrong)}; correct "height" and "width", boxes and masks')
 
 
-def _wrong_size(folder: str, image: object) -> List[str]:
+def _wrong_size(folder: str, name: str, image: object) -> List[str]:
     """Compare the header of an image with the file; [] if they agree."""
-    path = osp.join(folder, image.file_name)
+    path = osp.join(folder, name)
     try:
         with Image.open(path) as picture:
             width, height = picture.size
@@ -227,14 +222,13 @@ def _wrong_size(folder: str, image: object) -> List[str]:
     except (OSError, SyntaxError, ValueError,
             Image.DecompressionBombError) as error:
         reason = str(error).replace(f' {path!r}', '')
-        return [f'{image.file_name} cannot be read ({reason})']
+        return [f'{name} cannot be read ({reason})']
     if turned:  # MMCV turns it as its camera says
         width, height = height, width
     if (height, width) == (image.height, image.width):
         return []
     return [
-        f'{image.file_name} is {width} x {height}, not {image.width} x '
-        f'{image.height}'
+        f'{name} is {width} x {height}, not {image.width} x {image.height}'
     ]
 
 

@@ -183,3 +183,25 @@ def test_the_tool_prints_a_verdict(root, run_tool):
     assert output.splitlines()[-1].startswith('1 refused')
     with pytest.raises(AssertionError, match='1 refused'):
         run_tool('check_data.py', bad, cwd=root)
+
+
+def test_names_of_2014_are_looked_for_as_they_are_read(root):
+    """LVIS v0.5 has them for the images of 2017."""
+
+    def rename(content):
+        content['images'][0]['file_name'] = 'COCO_train2014_000000000001.jpg'
+
+    old = root / 'train' / json.loads(
+        (root / 'annotations/train.json').read_text())['images'][0]['file_name']
+    old.rename(root / 'train/000000000001.jpg')
+    found = check(root, rename, images=str(root / 'train'))
+    assert '1 of 12 images are not in' in found.refused[0]
+
+    def make_lvis(content):
+        for image in content['images']:
+            image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+        for category in content['categories']:
+            category['frequency'] = 'r'
+
+    found = check(root, make_lvis, images=str(root / 'train'))
+    assert found.refused == []
