@@ -1,6 +1,11 @@
 #!/usr/bin/env python
-"""Write one HTML page about a tested run: numbers, confusions, images."""
+"""Write one HTML page about a run: numbers, confusions, images.
+
+A work folder of a training without predictions is tested first.
+"""
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
@@ -11,12 +16,16 @@ from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
 from eql_mmdet.reports.measures import Resampling
 from eql_mmdet.reports.run_report import Options, name_of, page_of
-from eql_mmdet.reports.saved_run import find_run
+from eql_mmdet.reports.saved_run import find_run, missing_test
+
+TEST = Path(__file__).with_name('test.py')
 
 
 def parse_args(argv=None):
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'run',
         metavar='RUN',
@@ -26,8 +35,8 @@ def parse_args(argv=None):
         'ann',
         metavar='ANN',
         nargs='?',
-        help='LVIS annotation file (.json) of the set that was tested; by '
-        'default that of the work folder\'s config')
+        help='annotation file (.json, LVIS or COCO format) of the set that was '
+        'tested; by default that of the work folder\'s config')
     parser.add_argument(
         '--out', help='the page; report.html beside the run by default')
     parser.add_argument(
@@ -79,12 +88,25 @@ def main(argv=None):
             f'--out')
     options = Options(args.metric, args.score_thr, args.pictures,
                       Resampling(args.samples, args.seed))
+    for run in filter(None, (args.run, args.baseline)):
+        test_if_needed(run)
     baseline = args.baseline and find_run(args.baseline, Config.fromfile)
     run = with_options(find_run(args.run, Config.fromfile), args)
     text = page_of(run, name_of(args.run), options, baseline, tell)
     with whole_file(out, replace=False) as file:
         file.write(text)
     print(f'the page is in {out}')
+
+
+def test_if_needed(run):
+    """Make the predictions of a folder where a training left none."""
+    options = missing_test(run)
+    if not options:
+        return
+    tell(f'no predictions in "{run}" yet: testing {options[1]}')
+    if subprocess.run([sys.executable, str(TEST), *options]).returncode:
+        raise ValueError(f'expected tools/test.py {" ".join(options)} to '
+                         f'make predictions, but it failed')
 
 
 def with_options(run, args):

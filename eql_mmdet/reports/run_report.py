@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from ..annotations.category_counts import class_names, load_counts
+from ..annotations.exhaustive import has_lvis_fields, load_any_index
 from ..annotations.findings import list_findings
-from ..annotations.lvis_index import LVISIndex, load_index
+from ..annotations.lvis_index import LVISIndex
+from ..annotations.reader import read_annotations
 from ..annotations.training import evaluation_findings
 from ..evaluation import protocol
 from ..evaluation.predictions import RawResult, read_predictions
@@ -62,13 +64,14 @@ def page_of(run: SavedRun,
     """
     files = [run] if baseline is None else [run, baseline]
     _check(options, files)
-    index = load_index(run.ann, run.classes)
+    counts = _training_images(run)
+    index = load_any_index(run.ann, run.classes, counts or None)
     raw = [read_predictions(file.predictions, index) for file in files]
     kinds = _kinds(options.metric, raw, files, index)
     results, *others = (_results(items, index, kinds) for items in raw)
     tell(f'intervals of {" and ".join(kinds)} AP by '
          f'{options.resampling.samples} resampled sets')
-    evaluated = _evaluate(run, results, index, kinds, options)
+    evaluated = _evaluate(results, index, counts, kinds, options)
     kind = kinds[-1]
     diagnosis = diagnose(evaluated[kind], index, kind, options.score_thr)
     tell('pictures')
@@ -86,7 +89,7 @@ def page_of(run: SavedRun,
             diagnosis=diagnosis,
             score_thr=options.score_thr,
             pictures=pictures,
-            notes=_notes(index, results) + notes,
+            notes=_protocol(run) + _notes(index, results) + notes,
             facts=_facts(run, options, baseline),
             pressure=run.pressure and read_pressure(run.pressure),
             comparison=comparison,
@@ -127,9 +130,9 @@ def _kinds(metric: Optional[str], raw: Sequence[List[RawResult]],
             ] if without or index.first_without_mask else ['bbox', 'segm']
 
 
-def _evaluate(run: SavedRun, results: List[ImageResult], index: LVISIndex,
-              kinds: Sequence[str], options: Options) -> Dict[str, Evaluated]:
-    counts = _training_images(run.train, index)
+def _evaluate(results: List[ImageResult], index: LVISIndex,
+              counts: Dict[str, int], kinds: Sequence[str],
+              options: Options) -> Dict[str, Evaluated]:
     return {
         kind:
         _counted(evaluate(results, index, kind, options.resampling), counts)
@@ -143,6 +146,18 @@ def _results(raw: List[RawResult], index: LVISIndex,
     return merge_results([compact(item, index, needs) for item in raw])
 
 
+def _protocol(run: SavedRun) -> List[str]:
+    """Say how a file in COCO format is read."""
+    if has_lvis_fields(read_annotations(run.ann)):
+        return []
+    where = run.train or f'{run.ann} itself, since no training set is known'
+    return [
+        f'{run.ann} is in COCO format: every category counts in every image, '
+        f'up to 300 detections of an image. Rare categories are in up to 10 '
+        f'images, common ones in up to 100, counted in {where}.'
+    ]
+
+
 def _notes(index: LVISIndex, results: List[ImageResult]) -> List[str]:
     found = index.annotations
     notes = list(
@@ -154,19 +169,19 @@ def _notes(index: LVISIndex, results: List[ImageResult]) -> List[str]:
     return notes
 
 
-def _training_images(source: Optional[str],
-                     index: LVISIndex) -> Dict[str, int]:
+def _training_images(run: SavedRun) -> Dict[str, int]:
     """Category name -> training images, where another file counts them."""
-    if source is None:
+    if run.train is None:
         return {}
-    known = set(class_names(source))
-    names = [name for name in index.names if name in known]
+    known = set(class_names(run.train))
+    tested = run.classes or read_annotations(run.ann).names
+    names = [name for name in tested if name in known]
     if not names:
         raise ValueError(
-            f'expected "{source}" to have categories of "{index.path}" by '
-            f'name, but it has none of {", ".join(index.names[:5])}; give '
-            f'the training set with --train')
-    counts = load_counts(source, names)
+            f'expected "{run.train}" to have categories of "{run.ann}" by '
+            f'name, but it has none of {", ".join(tested[:5])}; give the '
+            f'training set with --train')
+    counts = load_counts(run.train, names)
     return dict(zip(names, counts.image_count.tolist()))
 
 

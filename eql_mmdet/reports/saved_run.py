@@ -96,6 +96,33 @@ def _predictions(folder: Path) -> str:
         f'{folder / "predictions.pkl"}" makes them')
 
 
+def missing_test(path: str) -> Optional[List[str]]:
+    """Say how to test what was trained in a folder, if that was not done.
+
+    Args:
+        path: A work folder.
+
+    Returns:
+        Arguments of tools/test.py; None if there are predictions, or not
+        exactly one config and a last checkpoint.
+    """
+    folder, note = Path(path), Path(path) / 'last_checkpoint'
+    configs = sorted(folder.glob('*.py'))
+    tested = any(folder.glob('*.pkl')) or any(folder.glob('*/*.pkl'))
+    if tested or len(configs) != 1 or not note.is_file():
+        return None
+    checkpoint = Path(note.read_text().strip())
+    if not checkpoint.is_file():  # the folder was moved
+        checkpoint = folder / checkpoint.name
+    if not checkpoint.is_file():
+        return None
+    return [
+        str(configs[0]),
+        str(checkpoint), '--work-dir', path, '--out',
+        str(folder / 'predictions.pkl')
+    ]
+
+
 def _complete(run: SavedRun, folder: Path, load: Callable[[Path],
                                                           Any]) -> SavedRun:
     configs = _configs(folder)

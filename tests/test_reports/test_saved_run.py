@@ -5,7 +5,7 @@ import pytest
 from lvis_data import write_json
 from mmengine.config import Config
 
-from eql_mmdet.reports.saved_run import SavedRun, find_run
+from eql_mmdet.reports.saved_run import SavedRun, find_run, missing_test
 
 CONFIG = '''
 train_dataloader = dict(dataset=dict(type='RepeatDataset', times=2,
@@ -94,6 +94,22 @@ def test_a_run_without_predictions_is_told_the_command(work_dir):
         find(work_dir)
     assert (f'"tools/test.py {work_dir}/mine.py {work_dir}/epoch_3.pth --out '
             f'{work_dir}/predictions.pkl" makes them') in str(error.value)
+
+
+def test_a_training_without_predictions_can_be_tested(tmp_path):
+    assert missing_test(str(tmp_path)) is None
+    (tmp_path / 'mine.py').write_text('')
+    (tmp_path / 'last_checkpoint').write_text('elsewhere/epoch_2.pth')
+    assert missing_test(str(tmp_path)) is None  # no checkpoint
+    (tmp_path / 'epoch_2.pth').write_bytes(b'')  # the folder was moved
+    assert missing_test(str(tmp_path)) == [
+        str(tmp_path / 'mine.py'),
+        str(tmp_path / 'epoch_2.pth'), '--work-dir',
+        str(tmp_path), '--out',
+        str(tmp_path / 'predictions.pkl')
+    ]
+    (tmp_path / 'predictions.pkl').write_bytes(b'')
+    assert missing_test(str(tmp_path)) is None
 
 
 def test_several_predictions_are_named(work_dir):

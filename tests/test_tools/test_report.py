@@ -63,6 +63,22 @@ def test_predictions_need_an_annotation_file(folder, report, tmp_path):
     assert 'give the folder of the images' in text
 
 
+def test_a_file_in_coco_format_will_do(folder, report, tmp_path):
+    dataset = json.loads((folder / 'ann.json').read_text())
+    for image in dataset['images']:
+        del image['neg_category_ids'], image['not_exhaustive_category_ids']
+    for category in dataset['categories']:
+        del category['frequency'], category['image_count']
+    ann, out = tmp_path / 'coco.json', tmp_path / 'page.html'
+    ann.write_text(json.dumps(dataset))
+    report(folder / 'a/predictions.pkl', ann, '--out', out)
+    text = out.read_text()
+    assert 'is in COCO format: every category counts in every image' in text
+    assert 'coco.json itself, since no training set is known' in text
+    # 20 images: no category is in more than 100.
+    assert re.search(r'<th>frequent</th><td>–', text)
+
+
 def test_training_images_come_from_the_training_set(folder, report, tmp_path):
     counts = tmp_path / 'train.json'
     dataset = json.loads((folder / 'ann.json').read_text())
