@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / 'eql_mmdet'
 ROOMS = ('host', 'annotations', 'rarity', 'datasets', 'losses', 'heads',
          'evaluation', 'reports')
 #: Imported by nobody in the package; may import every room.
-APART = ('synthetic', 'checkpoints', 'retraining')
+APART = ('synthetic', 'checkpoints', 'retraining', 'advice')
 #: Rooms that know neither the host stack nor its registries.
 PURE = ('annotations', 'rarity', 'synthetic')
 HOST = {'mmcv', 'mmdet', 'mmengine'}

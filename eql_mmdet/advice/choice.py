@@ -1,0 +1,111 @@
+"""Which remedy for which data: docs/which.md as a function."""
+from typing import List, NamedTuple
+
+from ..annotations.category_counts import frequency_group
+from .methods import Method
+from .survey import Survey, imbalance
+
+#: Below it a set is taken to have no long tail. Not measured: the set of
+#: docs/which.md has 1,005.
+BALANCED = 10
+#: Detections of an image that count, in LVIS and in COCO.
+DETECTIONS = dict(federated=300, exhaustive=100)
+#: (federated, fewer detections than categories) -> AP and APr in percent of
+#: class weights and of plain softmax, 3,000 steps, as in docs/which.md.
+FIGURES = {
+    (True, False): ('41.5', '26.3', '32.5', '5.2'),
+    (True, True): ('38.5', '21.1', '27.4', '0.6'),
+    (False, False): ('36.0', '19.3', '28.4', '3.3'),
+    (False, True): ('34.7', '17.1', '25.4', '0.5'),
+}
+
+
+class Situation(NamedTuple):
+    """What the choice depends on.
+
+    Attributes:
+        federated: Whether only checked categories count in an image, as in
+            LVIS; else all do, as in COCO.
+        num_classes: Number of categories.
+        detections: Of an image that count.
+        imbalance: Images of the most frequent category by the fewest.
+        rare: Categories of up to 10 training images.
+        common: Of up to 100.
+    """
+    federated: bool
+    num_classes: int
+    detections: int
+    imbalance: float
+    rare: int
+    common: int
+
+    @property
+    def binds(self) -> bool:
+        """Whether an image has fewer detections than categories."""
+        return self.num_classes > self.detections
+
+
+class Choice(NamedTuple):
+    """A remedy, and why.
+
+    Attributes:
+        method: The remedy.
+        reasons: Lines of a comment.
+    """
+    method: Method
+    reasons: List[str]
+
+
+def situation_of(found: Survey) -> Situation:
+    """Say what of a data set decides.
+
+    Args:
+        found: What the files are.
+
+    Returns:
+        The situation.
+    """
+    groups = list(map(frequency_group, found.counts.image_count.tolist()))
+    federated = found.val.is_lvis
+    return Situation(
+        federated,
+        len(found.counts.ids),
+        DETECTIONS['federated' if federated else 'exhaustive'],
+        imbalance(found.counts), groups.count('r'), groups.count('c'))
+
+
+def choose(situation: Situation) -> Choice:
+    """Choose a remedy.
+
+    Args:
+        situation: What decides.
+
+    Returns:
+        The remedy of the row of docs/which.md that fits, and why.
+    """
+    if not situation.rare + situation.common:
+        return Choice(Method('softmax'), [
+            'No category has 100 training images or fewer, so none is rare; '
+            'no loss gained anything',
+            'for frequent ones (docs/which.md).'
+        ])
+    if situation.imbalance < BALANCED:
+        return Choice(Method('softmax'), [
+            f'The most frequent category has {situation.imbalance:.3g} times '
+            f'the images of the rarest: no long tail',
+            '(docs/which.md).'
+        ])
+    key = situation.federated, situation.binds
+    ap, ap_rare, plain, plain_rare = FIGURES[key]
+    protocol = 'federated' if situation.federated else 'exhaustive'
+    room = (f'fewer detections of an image ({situation.detections}) than '
+            f'categories ({situation.num_classes})' if situation.binds else
+            f'room for all {situation.num_classes} categories in '
+            f'{situation.detections} detections')
+    return Choice(Method('class_weights'), [
+        f'{protocol.capitalize()} annotation, {room}: in docs/which.md box AP '
+        f'{ap}, APr {ap_rare},',
+        f'against {plain} and {plain_rare} of plain softmax. Imbalance '
+        f'{situation.imbalance:.0f}; rare categories (up to 10 images): '
+        f'{situation.rare}.'
+    ])
