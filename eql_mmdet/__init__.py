@@ -9,6 +9,9 @@ from .host.versions import check_host  # noqa: E402
 
 check_host()
 
+from .annotations.category_counts import count_annotations  # noqa: E402
+from .annotations.category_counts import load_counts  # noqa: E402
+from .annotations.reader import read_annotations  # noqa: E402
 from .datasets.class_config import complete_config, fill_classes  # noqa: E402
 from .datasets.format_datasets import COCOFormatDataset  # noqa: E402
 from .datasets.format_datasets import LVISFormatDataset  # noqa: E402
@@ -19,6 +22,7 @@ from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
 from .evaluation.coco_metric import COCOEvalMetric  # noqa: E402
 from .evaluation.lvis_metric import LVISEvalMetric  # noqa: E402
+from .evaluation.saved import evaluate_predictions  # noqa: E402
 from .heads.bbox_head import EQLBBoxHead, LargeVocabBBoxHead  # noqa: E402
 from .heads.mask_head import LargeVocabHTCMaskHead  # noqa: E402
 from .heads.mask_head import LargeVocabMaskHead  # noqa: E402
@@ -33,7 +37,10 @@ from .losses.equalization_v2 import EqualizationLossV2  # noqa: E402
 from .losses.federated import FederatedLoss  # noqa: E402
 from .losses.seesaw import SyncSeesawLoss  # noqa: E402
 from .losses.softmax_equalization import SoftmaxEqualizationLoss  # noqa: E402
+from .rarity.tail import choose_tail  # noqa: E402
 from .reports.pressure_hook import CategoryPressureHook  # noqa: E402
+from .retraining.classifier import Schedule  # noqa: E402
+from .retraining.run import Pooling, retrain_classifier  # noqa: E402
 from .version import __version__  # noqa: E402
 
 apply_fixes()
@@ -46,7 +53,9 @@ __all__ = [
     'EQLBBoxHead', 'EqualizationLoss', 'EqualizationLossV2', 'FederatedLoss',
     'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
     'LargeVocabHTCMaskHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
-    'RepeatFactorSampler', 'SoftmaxEqualizationLoss', 'SyncSeesawLoss',
-    'VerifiedLVISV05Dataset', 'VerifiedLVISV1Dataset', 'VerifiedRandomSampler',
-    '__version__'
+    'Pooling', 'RepeatFactorSampler', 'Schedule', 'SoftmaxEqualizationLoss',
+    'SyncSeesawLoss', 'VerifiedLVISV05Dataset', 'VerifiedLVISV1Dataset',
+    'VerifiedRandomSampler', 'choose_tail', 'count_annotations',
+    'evaluate_predictions', 'load_counts', 'read_annotations',
+    'retrain_classifier', '__version__'
 ]

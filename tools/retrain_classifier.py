@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Train the classifier of a detector again, with another loss or sampler."""
 import argparse
-import time
 from pathlib import Path
 
 import eql_mmdet  # isort: skip # noqa: F401, it sets how torch waits
@@ -9,13 +8,8 @@ import torch
 from mmengine.config import DictAction
 
 from eql_mmdet.host.command_line import one_line_refusals
-from eql_mmdet.retraining.classifier import (Schedule, check_schedule,
-                                             drawn_images, retrain,
-                                             save_detector, start_head)
-from eql_mmdet.retraining.detector import (build_dataset, build_detector,
-                                           build_sampler, feature_settings,
-                                           load_detector, read_config)
-from eql_mmdet.retraining.pooling import make_layout, pool
+from eql_mmdet.retraining.classifier import Schedule
+from eql_mmdet.retraining.run import Pooling, retrain_classifier
 
 
 def parse_args(argv=None):
@@ -73,67 +67,22 @@ def main(argv=None):
     """Pool features, train the head and write a checkpoint."""
     args = parse_args(argv)
     out = Path(args.out or f'work_dirs/{Path(args.config).stem}/retrained.pth')
-    check(args, out)
-    schedule = Schedule(*(getattr(args, name) for name in Schedule._fields))
-    check_schedule(schedule)
-    cfg = read_config(args.config, args.cfg_options, args.rois_per_image)
-    dataset = build_dataset(cfg)
-    model = build_detector(cfg, dataset)
-    start_head(model.roi_head.bbox_head, args.seed)
-    left_out = load_detector(model, args.checkpoint,
-                             dataset.metainfo['classes'])
-    print(f'not taken from {args.checkpoint}: {", ".join(left_out) or "-"}')
-    model.to(args.device)
-    start = time.perf_counter()
-    features = pool_features(args, cfg, model, dataset)
-    pooled = time.perf_counter()
-    torch.manual_seed(args.seed)  # what the loss draws
-    sampler = build_sampler(cfg, dataset, args.seed)
-    loss = retrain(model, features, drawn_images(sampler), schedule)
-    save_detector(out, model, make_meta(args, cfg, dataset, schedule))
-    print(f'{len(features.rois)} RoIs in {pooled - start:.0f} s, '
-          f'{schedule.steps} steps in {time.perf_counter() - pooled:.0f} s, '
-          f'loss {loss:.4f}\n'
-          f'{out}: tools/test.py {args.config} {out}')
-
-
-def check(args, out):
-    """Refuse what would be noticed only after hours of work."""
-    for name in ('config', 'checkpoint'):
-        if not Path(getattr(args, name)).is_file():
-            raise FileNotFoundError(f'expected {name} to be a file, but there '
-                                    f'is no "{getattr(args, name)}"')
-    if out.exists():
-        raise FileExistsError(f'"{out}" is already there; remove it or choose '
-                              f'another with --out')
-    try:
-        torch.zeros(1, device=args.device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'expected a device of torch, but got '
-                         f'"{args.device}"') from error
-
-
-def pool_features(args, cfg, model, dataset):
-    """Pool features beside the checkpoint, or where they shall be."""
-    folder = Path(
-        args.features or Path(args.checkpoint).with_suffix('.features'))
-    layout = make_layout(folder, model, len(dataset), args.background,
-                         args.half)
-    return pool(model, dataset, layout, feature_settings(cfg, args.checkpoint),
-                args.background, args.workers)
-
-
-def make_meta(args, cfg, dataset, schedule):
-    """Say in the checkpoint what it is."""
-    return dict(
-        dataset_meta=dataset.metainfo,
-        cfg=cfg.pretty_text,
+    found = retrain_classifier(
+        args.config,
+        args.checkpoint,
+        out,
+        args.cfg_options,
+        Schedule(*(getattr(args, name) for name in Schedule._fields)),
+        Pooling(args.features, args.rois_per_image, args.background, args.half,
+                args.workers),
         seed=args.seed,
-        retrained=dict(
-            schedule._asdict(),
-            checkpoint=Path(args.checkpoint).name,
-            background=args.background,
-            half=args.half))
+        device=args.device)
+    print(f'not taken from {args.checkpoint}: '
+          f'{", ".join(found.left_out) or "-"}\n'
+          f'{found.num_rois} RoIs in {found.pooling_seconds:.0f} s, '
+          f'{args.steps} steps in {found.training_seconds:.0f} s, loss '
+          f'{found.loss:.4f}\n'
+          f'{out}: tools/test.py {args.config} {out}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The README's configs for one's own data train and test in any folder."""
+"""The configs of docs/data.md for one's own data train and test anywhere."""
 import functools
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def five_lines():
     blocks = re.findall(r'```python\n(.*?)```',
-                        (ROOT / 'README.md').read_text(), re.S)
+                        (ROOT / 'docs/data.md').read_text(), re.S)
     block, = (block for block in blocks if 'coco_format' in block)
     lines = block.strip().splitlines()
     assert len(lines) == 5
@@ -57,8 +57,8 @@ def test_lvis_format_config_trains_and_tests(tmp_path, run_tool):
     for split in ('train', 'val'):
         class_project.write_split(tmp_path / 'data/custom', split,
                                   [(0, 1)] * 5 + [(0, 1, 2)], **sure)
-    line, = re.findall(r'`(_base_ = .*_lvis_format\.py.)`',
-                       (ROOT / 'README.md').read_text())
+    line, = re.findall(r'^(_base_ = .*_lvis_format\.py.)$',
+                       (ROOT / 'docs/data.md').read_text(), re.M)
     (tmp_path / 'mine.py').write_text(line + class_project.SMALL)
     small = [
         '--cfg-options', 'train_dataloader.dataset.pipeline.2.scale=(96,96)',

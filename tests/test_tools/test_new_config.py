@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from class_project import write_split
 from mmdet.registry import DATASETS, METRICS, MODELS
 from mmengine.config import Config
 
+from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
+
+ROOT = Path(__file__).parents[2]
 NO_MASKS = 'expected every object to have a mask'
 #: Images with 1 to 101 objects of a category: rare, common and frequent.
 TRAIN = [(0, 1)] * 11 + [(0, )] * 90 + [(0, 1, 2)]
@@ -184,6 +188,27 @@ def test_categories_that_the_training_lacks_are_refused(
     (tmp_path / 'other').rename(tmp_path / 'sets/coco')
     with pytest.raises(SystemExit, match='has categories that .* lacks'):
         new_config('coco')
+
+
+def test_the_readme_has_the_config_of_a_generated_set(load_tool, tmp_path,
+                                                      monkeypatch):
+    root = tmp_path / 'data/custom'
+    make_tiny_lvis(
+        root, num_categories=12, num_train=120, num_val=40, seed=0)
+    for split in ('train', 'val'):
+        exhaustive = root / f'annotations/tiny_lvis_{split}_exhaustive.json'
+        content = json.loads(exhaustive.read_text())
+        for image in content['images']:
+            del image['neg_category_ids'], image['not_exhaustive_category_ids']
+        for category in content['categories']:
+            del category['frequency'], category['image_count']
+        (root / f'annotations/{split}.json').write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    load_tool('new_config').main(
+        [f'data/custom/annotations/{s}.json' for s in ('train', 'val')])
+    blocks = re.findall(r'```python\n(.*?)```',
+                        (ROOT / 'README.md').read_text(), re.S)
+    assert (tmp_path / 'my_config.py').read_text() in blocks
 
 
 @pytest.mark.parametrize('name', ['coco', 'boxes'])
