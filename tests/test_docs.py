@@ -95,22 +95,23 @@ FROM_MMDET = re.findall(r'```python\n(.*?)```',
                         (ROOT / 'docs/from_mmdet.md').read_text(), re.S)
 
 
-@pytest.mark.parametrize('text, heads', [(FROM_MMDET[0], 1),
-                                         (FROM_MMDET[1], 3)],
-                         ids=['faster', 'cascade'])
+@pytest.mark.parametrize(
+    'text, heads', [(FROM_MMDET[0], 1), (FROM_MMDET[1], 3)],
+    ids=['faster', 'cascade'])
 def test_a_config_of_mmdet_needs_these_lines(folder, text, heads):
     """The heads are ours, and everything else stays as it was."""
     import torch
     from mmdet.registry import MODELS
     from mmengine.config import Config
+    from mmengine.hub import get_config
     ann = folder / 'data/custom/annotations/train.json'
     ann.parent.mkdir(parents=True)
-    shutil.copy(
-        folder / 'data/tiny_lvis/annotations/tiny_lvis_train.json', ann)
+    shutil.copy(folder / 'data/tiny_lvis/annotations/tiny_lvis_train.json',
+                ann)
     (folder / 'mine.py').write_text(
         text.replace('num_classes=80', 'num_classes=60'))
     cfg = Config.fromfile(folder / 'mine.py')
-    base = Config.fromfile(text.split("'")[1])
+    base = get_config(text.split("'")[1])
     cfg.model.backbone.init_cfg = None
     if heads == 1:
         cfg.model.roi_head.bbox_head.num_classes = 60

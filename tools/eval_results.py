@@ -24,7 +24,8 @@ def parse_args(argv=None):
         'predictions',
         help='.pkl of "tools/test.py --out", or .json in the COCO result '
         'format')
-    parser.add_argument('ann', help='annotation file (.json) in LVIS or COCO format')
+    parser.add_argument(
+        'ann', help='annotation file (.json) in LVIS or COCO format')
     parser.add_argument(
         '--classes',
         metavar='SOURCE',

@@ -124,8 +124,7 @@ def choose_detector(args, found):
 def zoo_weights(name):
     """Ask the host's model zoo where the weights of COCO are."""
     family = name.split('_')[0].replace('-', '_')
-    cfg = get_config(
-        f'mmdet::{family}/{name}_fpn_1x_coco.py', pretrained=True)
+    cfg = get_config(f'mmdet::{family}/{name}_fpn_1x_coco.py', pretrained=True)
     return cfg.model_path
 
 

@@ -35,8 +35,8 @@ def parse_args(argv=None):
         'ann',
         metavar='ANN',
         nargs='?',
-        help='annotation file (.json, LVIS or COCO format) of the set that was '
-        'tested; by default that of the work folder\'s config')
+        help='annotation file (.json, LVIS or COCO format) of the set that '
+        'was tested; by default that of the work folder\'s config')
     parser.add_argument(
         '--out', help='the page; report.html beside the run by default')
     parser.add_argument(

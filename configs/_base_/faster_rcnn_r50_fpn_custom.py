@@ -6,8 +6,7 @@ custom_imports = dict(imports=['eql_mmdet'])
 
 data_root = 'data/custom/'
 model = dict(
-    roi_head=dict(
-        bbox_head=dict(type='LargeVocabBBoxHead', num_classes=None)),
+    roi_head=dict(bbox_head=dict(type='LargeVocabBBoxHead', num_classes=None)),
     # Scores of rare categories are low, and right all the same.
     test_cfg=dict(rcnn=dict(score_thr=0.001)))
 

@@ -10,6 +10,8 @@ from .survey import Survey, imbalance
 BALANCED = 10
 #: Detections of an image that count, in LVIS and in COCO.
 DETECTIONS = dict(federated=300, exhaustive=100)
+#: No remedy gained so much APf over plain softmax, in points.
+LEAST_GAIN = 1
 #: (federated, fewer detections than categories) -> AP and APr in percent of
 #: class weights and of plain softmax, 3,000 steps, as in docs/which.md.
 FIGURES = {
@@ -67,11 +69,10 @@ def situation_of(found: Survey) -> Situation:
     """
     groups = list(map(frequency_group, found.counts.image_count.tolist()))
     federated = found.val.is_lvis
-    return Situation(
-        federated,
-        len(found.counts.ids),
-        DETECTIONS['federated' if federated else 'exhaustive'],
-        imbalance(found.counts), groups.count('r'), groups.count('c'))
+    return Situation(federated, len(found.counts.ids),
+                     DETECTIONS['federated' if federated else 'exhaustive'],
+                     imbalance(found.counts), groups.count('r'),
+                     groups.count('c'))
 
 
 def choose(situation: Situation) -> Choice:
@@ -84,28 +85,31 @@ def choose(situation: Situation) -> Choice:
         The remedy of the row of docs/which.md that fits, and why.
     """
     if not situation.rare + situation.common:
-        return Choice(Method('softmax'), [
-            'No category has 100 training images or fewer, so none is rare; '
-            'no loss gained anything',
-            'for frequent ones (docs/which.md).'
-        ])
+        return _plain('No category has 100 training images or fewer.')
     if situation.imbalance < BALANCED:
-        return Choice(Method('softmax'), [
-            f'The most frequent category has {situation.imbalance:.3g} times '
-            f'the images of the rarest: no long tail',
-            '(docs/which.md).'
-        ])
-    key = situation.federated, situation.binds
-    ap, ap_rare, plain, plain_rare = FIGURES[key]
-    protocol = 'federated' if situation.federated else 'exhaustive'
+        return _plain(f'The most frequent category has only '
+                      f'{situation.imbalance:.3g} times the images of the '
+                      f'rarest.')
+    ap, ap_rare, plain, plain_rare = FIGURES[situation.federated,
+                                             situation.binds]
+    protocol = 'Federated' if situation.federated else 'Exhaustive'
     room = (f'fewer detections of an image ({situation.detections}) than '
             f'categories ({situation.num_classes})' if situation.binds else
             f'room for all {situation.num_classes} categories in '
             f'{situation.detections} detections')
-    return Choice(Method('class_weights'), [
-        f'{protocol.capitalize()} annotation, {room}: in docs/which.md box AP '
-        f'{ap}, APr {ap_rare},',
+    reasons = [
+        f'{protocol} annotation, {room}: in docs/which.md box AP {ap}, APr '
+        f'{ap_rare},',
         f'against {plain} and {plain_rare} of plain softmax. Imbalance '
         f'{situation.imbalance:.0f}; rare categories (up to 10 images): '
         f'{situation.rare}.'
-    ])
+    ]
+    return Choice(Method('class_weights'), reasons)
+
+
+def _plain(reason: str) -> Choice:
+    return Choice(
+        Method('softmax'), [
+            f'{reason} There is no long tail, and for frequent categories no '
+            f'remedy', f'gained {LEAST_GAIN} AP in docs/which.md.'
+        ])

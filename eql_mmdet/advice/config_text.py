@@ -103,13 +103,16 @@ def _model(found: Survey, method: Method, detector: Detector) -> List[str]:
     lines = []
     if detector.weights:
         depth = '' if detector.depth == 50 else f'depth={detector.depth}, '
-        lines.append(f'    backbone=dict({depth}init_cfg=None),  # its weights '
-                     f'come with load_from')
+        lines.append(
+            f'    backbone=dict({depth}init_cfg=None),  # its weights '
+            f'come with load_from')
     loss = loss_settings(method, found.counts)
     _, calibration = CALIBRATIONS[method.calibration]
     parts = []
     if loss:
-        parts += ["type='EQLBBoxHead'", f'loss_cls=dict(_delete_=True, {loss})']
+        parts += [
+            "type='EQLBBoxHead'", f'loss_cls=dict(_delete_=True, {loss})'
+        ]
     if calibration:
         parts.append(f'calibration=dict({calibration}, frequency_source=None)')
     if 'frequency_source=None' in ''.join(parts):

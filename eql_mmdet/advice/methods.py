@@ -47,10 +47,9 @@ class Method(NamedTuple):
     calibration: str = 'none'
 
     def __str__(self) -> str:
-        return '+'.join((self.loss, *(part
-                                      for part in (self.sampler,
-                                                   self.calibration)
-                                      if part not in ('plain', 'none'))))
+        return '+'.join(
+            (self.loss, *(part for part in (self.sampler, self.calibration)
+                          if part not in ('plain', 'none'))))
 
 
 def parse_method(text: str) -> Method:

@@ -148,9 +148,9 @@ def _the_one(path: str, folders: List[str]) -> str:
     # Of train and train2017 the longer is meant by instances_train2017.
     stem = Path(path).stem
     named = [
-        folder for folder in folders if re.search(
-            rf'(?<![^\W_]){re.escape(Path(folder).name)}(?![a-zA-Z])', stem)
-        and Path(folder).name
+        folder for folder in folders
+        if re.search(rf'(?<![^\W_]){re.escape(Path(folder).name)}(?![a-zA-Z])',
+                     stem) and Path(folder).name
     ]
     named.sort(key=lambda folder: -len(Path(folder).name))
     if len(folders) > 1 and not named:
@@ -161,8 +161,8 @@ def _the_one(path: str, folders: List[str]) -> str:
 
 
 def _folders(root: Path) -> List[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir(
-    ) else []
+    return sorted(p for p in root.iterdir()
+                  if p.is_dir()) if root.is_dir() else []
 
 
 def _list(folders) -> str:

@@ -82,17 +82,17 @@ def evaluate_predictions(
     engine = ENGINES[engine](ground_truth(index, with_masks), log=log)
     found = index.annotations
     evaluation = SavedEvaluation({}, {}, index, len(results), [
-        *list_findings(found.path,
-                       found.findings + evaluation_findings(found)),
-        *filter(None, [left_out])
+        *list_findings(found.path, found.findings +
+                       evaluation_findings(found)), *filter(None, [left_out])
     ])
     for metric in metrics:
         for part in protocol.evaluate(engine, metric, results, index,
                                       proposal_nums):
             head = '' if metric == 'proposal' else f'{part.name}_'
-            evaluation.values.update(
-                {head + item: value
-                 for item, value in part.values.items()})
+            evaluation.values.update({
+                head + item: value
+                for item, value in part.values.items()
+            })
             if metric != 'proposal':
                 evaluation.curves[part.name] = part.curves
     return evaluation

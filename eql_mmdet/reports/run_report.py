@@ -130,9 +130,9 @@ def _kinds(metric: Optional[str], raw: Sequence[List[RawResult]],
             ] if without or index.first_without_mask else ['bbox', 'segm']
 
 
-def _evaluate(results: List[ImageResult], index: LVISIndex,
-              counts: Dict[str, int], kinds: Sequence[str],
-              options: Options) -> Dict[str, Evaluated]:
+def _evaluate(results: List[ImageResult], index: LVISIndex, counts: Dict[str,
+                                                                         int],
+              kinds: Sequence[str], options: Options) -> Dict[str, Evaluated]:
     return {
         kind:
         _counted(evaluate(results, index, kind, options.resampling), counts)

@@ -56,7 +56,7 @@ def retrain_classifier(config: str,
                        pooling: Pooling = Pooling(),
                        seed: int = 0,
                        device: Optional[str] = None) -> Retrained:
-    """Train the box head of a detector again, by the config's loss and sampler.
+    """Train the box head of a detector again, as the config says.
 
     Args:
         config: Config file.

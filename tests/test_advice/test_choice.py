@@ -26,10 +26,12 @@ def test_a_tail_gets_the_remedy_of_its_row(key):
     assert ('fewer detections of an image' in text) is key[1]
 
 
-@pytest.mark.parametrize('counts', [
-    dict(imbalance=1000., rare=0, common=0),
-    dict(imbalance=BALANCED - .1, rare=2, common=1),
-], ids=['no rare category', 'balanced'])
+@pytest.mark.parametrize(
+    'counts', [
+        dict(imbalance=1000., rare=0, common=0),
+        dict(imbalance=BALANCED - .1, rare=2, common=1),
+    ],
+    ids=['no rare category', 'balanced'])
 @pytest.mark.parametrize('key', FIGURES)
 def test_without_a_tail_the_host_is_left_alone(key, counts):
     assert choose(situation(*key, **counts)).method == Method('softmax')

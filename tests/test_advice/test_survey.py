@@ -36,13 +36,15 @@ def find(path, given=None):
     return find_images(read_annotations(str(path)), given)
 
 
-@pytest.mark.parametrize('ann, folder, name', [
-    ('annotations/instances_default.json', 'images', '1.png'),
-    ('train/_annotations.coco.json', 'train', '1.png'),
-    ('result.json', '', 'images/1.png'),
-    ('annotations/instances_train2017.json', 'train2017', '1.png'),
-    ('all.json', '', '1.png'),
-], ids=['CVAT', 'Roboflow', 'Label Studio', 'COCO', 'beside'])
+@pytest.mark.parametrize(
+    'ann, folder, name', [
+        ('annotations/instances_default.json', 'images', '1.png'),
+        ('train/_annotations.coco.json', 'train', '1.png'),
+        ('result.json', '', 'images/1.png'),
+        ('annotations/instances_train2017.json', 'train2017', '1.png'),
+        ('all.json', '', '1.png'),
+    ],
+    ids=['CVAT', 'Roboflow', 'Label Studio', 'COCO', 'beside'])
 def test_images_of_exports_are_found(tmp_path, ann, folder, name):
     path = write(tmp_path / ann, [name])
     touch(tmp_path / folder, name)

@@ -54,8 +54,7 @@ def test_ap_is_that_of_the_host(case, kind):
         classes=tuple(c['name'] for c in dataset['categories']))
     metric.process({}, copy.deepcopy(samples))
     theirs = metric.evaluate(len(samples))
-    for ours, name in (('AP', 'mAP'), ('AP50', 'mAP_50'), ('AP75',
-                                                           'mAP_75')):
+    for ours, name in (('AP', 'mAP'), ('AP50', 'mAP_50'), ('AP75', 'mAP_75')):
         # The host rounds to three digits.
         assert values[ours] == pytest.approx(
             theirs[f'coco/{kind}_{name}'], abs=5.1e-4)
@@ -78,8 +77,8 @@ def test_ap_is_that_of_an_lvis_file_that_says_the_same(case):
     said = write_json(folder / 'lvis.json', dataset)
     names = [category['name'] for category in dataset['categories']]
     counts = dict(zip(names, (1, 10, 11, 100, 101, 500, 1000)))
-    assert evaluate(plain, samples, 'bbox', counts) == evaluate(
-        said, samples, 'bbox')
+    assert evaluate(plain, samples, 'bbox',
+                    counts) == evaluate(said, samples, 'bbox')
 
 
 def test_what_is_found_in_a_crowd_counts_neither_way(case):

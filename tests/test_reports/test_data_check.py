@@ -192,7 +192,8 @@ def test_names_of_2014_are_looked_for_as_they_are_read(root):
         content['images'][0]['file_name'] = 'COCO_train2014_000000000001.jpg'
 
     old = root / 'train' / json.loads(
-        (root / 'annotations/train.json').read_text())['images'][0]['file_name']
+        (root /
+         'annotations/train.json').read_text())['images'][0]['file_name']
     old.rename(root / 'train/000000000001.jpg')
     found = check(root, rename, images=str(root / 'train'))
     assert '1 of 12 images are not in' in found.refused[0]

@@ -141,9 +141,9 @@ def test_another_method_can_be_asked_for(new_config, method, loss, sampler):
         assert cfg.train_dataloader.sampler.repeat_threshold == 0.29
 
 
-@pytest.mark.parametrize('name, masks, depth', [('mask-rcnn_r101', True, 101),
-                                                ('faster-rcnn_r101', False,
-                                                 101)])
+@pytest.mark.parametrize('name, masks, depth',
+                         [('mask-rcnn_r101', True, 101),
+                          ('faster-rcnn_r101', False, 101)])
 def test_another_detector_can_be_asked_for(new_config, name, masks, depth):
     cfg, said = new_config('lvis', '--detector', name)
     assert cfg.model.backbone.depth == depth
@@ -193,8 +193,7 @@ def test_categories_that_the_training_lacks_are_refused(
 def test_the_readme_has_the_config_of_a_generated_set(load_tool, tmp_path,
                                                       monkeypatch):
     root = tmp_path / 'data/custom'
-    make_tiny_lvis(
-        root, num_categories=12, num_train=120, num_val=40, seed=0)
+    make_tiny_lvis(root, num_categories=12, num_train=120, num_val=40, seed=0)
     for split in ('train', 'val'):
         exhaustive = root / f'annotations/tiny_lvis_{split}_exhaustive.json'
         content = json.loads(exhaustive.read_text())
