@@ -17,7 +17,7 @@ from eql_mmdet.evaluation.saved import evaluate_predictions
 from eql_mmdet.rarity.tail import choose_tail
 from eql_mmdet.reports.data_check import check_data
 
-FILE = Path(__file__).parent / 'data/lvis_v0.5_val_100.json.gz'
+FILE = Path(__file__).parent / 'lvis_sample/lvis_v0.5_val_100.json.gz'
 
 
 @pytest.fixture(scope='module')

@@ -98,6 +98,8 @@ def test_the_config_fits_the_files(new_config, tmp_path, options, name, metric,
     assert loader.data_root == ''
     assert loader.ann_file == f'sets/{name}/annotations/train.json'
     assert loader.data_prefix.img == f'sets/{name}/train'
+    assert loader.filter_cfg.filter_empty_gt
+    assert not loader.filter_cfg.get('min_size')
     assert 'tools/train.py my_config.py\n' in said
     assert 'tools/report.py work_dirs/my_config\n' in said
     assert ('will not be trained' in said) is (name == 'findings')
