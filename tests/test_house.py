@@ -1,5 +1,6 @@
 """Who may import whom: the rooms of the package stay in their order."""
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,11 @@ def test_tools_import_the_package_before_what_needs_operators(path):
     needing = [i for i, m in enumerate(modules) if needs_operators(m)]
     if needing:
         assert 'eql_mmdet' in modules[:needing[0]]
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=lambda p: p.stem)
+def test_what_is_a_script_can_be_typed_as_it_stands(path):
+    """The README types tools/NAME.py, without python."""
+    is_script = '__main__' in path.read_text()
+    assert is_script == path.read_text().startswith('#!')
+    assert is_script == os.access(path, os.X_OK)
