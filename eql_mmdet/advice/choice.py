@@ -15,10 +15,10 @@ LEAST_GAIN = 1
 #: (federated, fewer detections than categories) -> AP and APr in percent of
 #: class weights and of plain softmax, 3,000 steps, as in docs/which.md.
 FIGURES = {
-    (True, False): ('41.5', '26.3', '32.5', '5.2'),
-    (True, True): ('38.5', '21.1', '27.4', '0.6'),
-    (False, False): ('36.0', '19.3', '28.4', '3.3'),
-    (False, True): ('34.7', '17.1', '25.4', '0.5'),
+    (True, False): ('41.6', '26.4', '32.6', '5.3'),
+    (True, True): ('38.6', '21.2', '27.4', '0.6'),
+    (False, False): ('36.1', '19.4', '28.4', '3.2'),
+    (False, True): ('34.9', '17.4', '25.3', '0.5'),
 }
 
 
