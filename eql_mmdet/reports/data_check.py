@@ -13,7 +13,8 @@ from ..annotations.lvis_index import is_lvis, lvis_index
 from ..annotations.masks import MISSING, NONE, POLYGONS, RLE
 from ..annotations.names import canonical
 from ..annotations.reader import read_annotations
-from ..annotations.training import (TrainingView, check_left, trained_pairs,
+from ..annotations.training import (TrainingView, check_left,
+                                    evaluation_findings, trained_pairs,
                                     training_view)
 from ..datasets.files import disk_names, missing_files
 
@@ -54,7 +55,8 @@ def check_data(path: str,
         images: Folder of its images, to see whether they are there and as
             large as the file says.
         train: Annotation file of the training set, if ``path`` is of a set
-            that is tested: its categories must be the same.
+            that is tested: its categories must be the same, and what is said
+            is what an evaluation makes of it.
 
     Returns:
         What was found. A file that cannot be read has one refusal: it is read
@@ -65,11 +67,14 @@ def check_data(path: str,
     if annotations is None:
         return found
     view = training_view(annotations, annotations.label_map(None))
-    found.facts.extend(_facts(annotations, view))
-    found.findings.extend(map(str, annotations.findings + view.findings))
+    is_trained = train is None and not annotations.is_test_set
+    found.facts.extend(_facts(annotations, view, is_trained))
+    odd = view.findings if train is None else evaluation_findings(annotations)
+    found.findings.extend(map(str, annotations.findings + odd))
     sound = _check_masks(found, annotations)
-    if not annotations.is_test_set:
+    if not annotations.is_test_set:  # boxes from 0 to 1, for example
         _tried(found, lambda: check_left(annotations, view))
+    if is_trained:
         if sound:
             found.findings.extend(_masks(annotations))
         found.findings.extend(_rare(annotations, view))
@@ -109,7 +114,8 @@ def _check_protocol(found: DataCheck, annotations: Annotations) -> None:
                 f'take the file: {error}')
 
 
-def _facts(annotations: Annotations, view: TrainingView) -> List[str]:
+def _facts(annotations: Annotations, view: TrainingView,
+           is_trained: bool) -> List[str]:
     kind = 'LVIS' if is_lvis(annotations) else 'COCO'
     lines = [
         f'{kind} format ({kind}EvalMetric), {annotations.count} images, '
@@ -118,13 +124,15 @@ def _facts(annotations: Annotations, view: TrainingView) -> List[str]:
     if annotations.is_test_set:
         return lines + ['a test set: it has no annotations']
     kinds = annotations.mask_kinds
-    images = len(np.unique(annotations.image[view.is_trained]))
+    here = view.is_trained if is_trained else view.labels >= 0
+    images = len(np.unique(annotations.image[here]))
+    trained = f', {here.sum()} of them trained,' if is_trained else ''
     lines.append(
-        f'{len(kinds)} objects, {view.is_trained.sum()} of them trained, in '
-        f'{images} images; masks: {(kinds == POLYGONS).sum()} polygons, '
-        f'{(kinds == RLE).sum()} RLE, {(kinds == NONE).sum()} none')
+        f'{len(kinds)} objects{trained} in {images} images; masks: '
+        f'{(kinds == POLYGONS).sum()} polygons, {(kinds == RLE).sum()} RLE, '
+        f'{(kinds == NONE).sum()} none')
     counts = _image_counts(annotations, view)
-    if counts.any():
+    if is_trained and counts.any():
         groups = Counter(map(frequency_group, counts.tolist()))
         least = counts[counts > 0].min()
         lines.append(

@@ -30,8 +30,8 @@ def change(root, edit, split='train'):
     return str(path)
 
 
-def check(root, edit=lambda content: None, **kwargs):
-    return check_data(change(root, edit), **kwargs)
+def check(root, edit=lambda content: None, split='train', **kwargs):
+    return check_data(change(root, edit, split), **kwargs)
 
 
 def test_a_good_set_is_described(root):
@@ -206,3 +206,12 @@ def test_names_of_2014_are_looked_for_as_they_are_read(root):
 
     found = check(root, make_lvis, images=str(root / 'train'))
     assert found.refused == []
+
+
+def test_a_set_that_is_tested_is_not_looked_at_as_one_that_is_trained(root):
+    found = check(
+        root, lose, 'val', train=str(root / 'annotations/train.json'))
+    text = ' '.join(found.facts + found.findings)
+    assert 'train' not in text and 'rare' not in text
+    assert '3 objects in 1 images' in found.facts[1]
+    assert 'can hardly be found' in found.findings[0]
