@@ -43,36 +43,46 @@ def parse_args(argv=None):
         '--baseline',
         metavar='RUN',
         help='another run on the same set, to show the differences from it')
-    parser.add_argument(
+    add_sources(parser.add_argument_group('where things are'))
+    add_options(parser.add_argument_group('what is shown'))
+    return parser.parse_args(argv)
+
+
+def add_sources(group):
+    """Add what a work folder's config says otherwise."""
+    group.add_argument(
         '--train',
         metavar='SOURCE',
         help='where the training images are counted: annotation file (.json) '
         'or counts (.csv) of the training set, lvis_v0.5 or lvis_v1; by '
         'default the training file of the config, or what ANN says')
-    parser.add_argument(
+    group.add_argument(
         '--classes',
         metavar='SOURCE',
         help='where the labels of a .pkl are from, as --train; by default the '
         'classes of the config, or ANN')
-    parser.add_argument('--images', metavar='DIR', help='folder of the images')
-    parser.add_argument(
+    group.add_argument('--images', metavar='DIR', help='folder of the images')
+
+
+def add_options(group):
+    """Add what the page is made with."""
+    group.add_argument(
         '--metric',
         choices=('bbox', 'segm'),
         help='segm by default, if there are masks')
-    parser.add_argument(
+    group.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
         help='detections below it are in no confusion and no picture')
-    parser.add_argument(
+    group.add_argument(
         '--pictures',
         type=int,
         default=8,
         help='worst and best images to show, of each')
-    parser.add_argument(
+    group.add_argument(
         '--samples', type=int, default=200, help='resampled data sets')
-    parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args(argv)
+    group.add_argument('--seed', type=int, default=0)
 
 
 @one_line_refusals('report')

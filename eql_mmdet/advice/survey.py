@@ -8,7 +8,7 @@ import numpy as np
 
 from ..annotations.annotations import Annotations
 from ..annotations.category_counts import CategoryCounts, count_annotations
-from ..annotations.lvis_index import is_lvis
+from ..annotations.lvis_index import has_lvis_fields, is_lvis
 from ..annotations.reader import read_annotations
 from ..annotations.training import training_view
 from ..datasets.files import disk_names, missing_files
@@ -22,13 +22,11 @@ class Split(NamedTuple):
         ann: The annotation file.
         images: Folder of its images.
         is_lvis: Whether it is in LVIS format; else it is in COCO format.
-        size: Number of images.
         check: What a person should know of it.
     """
     ann: str
     images: str
     is_lvis: bool
-    size: int
     check: DataCheck
 
 
@@ -77,10 +75,16 @@ def survey(train: str,
             check.refused.append(f'{ann} has no "annotations": it is a test '
                                  f'set, which can neither be trained on nor '
                                  f'be evaluated')
+        if has_lvis_fields(found) and not is_lvis(found):
+            check.refused.append(
+                f'{ann} has some fields of LVIS and lacks others: give '
+                f'categories "frequency" and images "neg_category_ids" and '
+                f'"not_exhaustive_category_ids", or take all of them out if '
+                f'every object is annotated, as in COCO')
         if check.refused:
             raise ValueError(f'{ann} cannot be used as it is: ' +
                              '; '.join(check.refused))
-        splits.append(Split(ann, folder, is_lvis(found), found.count, check))
+        splits.append(Split(ann, folder, is_lvis(found), check))
     both = [read_annotations(ann) for ann in (train, val)]
     return Survey(*splits, count_annotations(both[0]),
                   next(filter(None, map(_maskless, both)), None))

@@ -6,8 +6,9 @@ import numpy as np
 
 from .annotations import Annotations
 from .category_counts import frequency_group
-from .lvis_index import LVISIndex, lvis_index
+from .lvis_index import LVISIndex, has_lvis_fields, lvis_index
 from .reader import read_annotations
+from .training import trained_pairs, training_view
 
 
 def as_lvis(annotations: Annotations,
@@ -50,10 +51,10 @@ def as_lvis(annotations: Annotations,
 
 
 def _image_counts(annotations: Annotations) -> List[int]:
-    pairs = np.unique(
-        np.stack([annotations.image, annotations.category]), axis=1)
+    view = training_view(annotations, annotations.label_map(None))
     return np.bincount(
-        pairs[1], minlength=len(annotations.categories)).tolist()
+        trained_pairs(annotations, view)[:, 1],
+        minlength=len(annotations.categories)).tolist()
 
 
 def load_any_index(
@@ -82,15 +83,21 @@ def load_any_index(
     return lvis_index(annotations, classes)
 
 
-def has_lvis_fields(annotations: Annotations) -> bool:
-    """Tell whether a file has any field that only LVIS has.
+def coco_note(path: str, train: Optional[str] = None) -> List[str]:
+    """Say how :func:`load_any_index` reads a file in COCO format.
 
     Args:
-        annotations: The file.
+        path: The annotation file.
+        train: Where training images are counted, if they are known.
 
     Returns:
-        False for files in COCO format.
+        A sentence or two; nothing for LVIS files.
     """
-    return any(c.frequency is not None for c in annotations.categories) or any(
-        i.negative is not None or i.not_exhaustive is not None
-        for i in annotations.images)
+    if has_lvis_fields(read_annotations(path)):
+        return []
+    where = train or f'{path} itself, since no training set is known'
+    return [
+        f'{path} is in COCO format: every category counts in every image, up '
+        f'to 300 detections of an image. Rare categories are in up to 10 '
+        f'images, common ones in up to 100, counted in {where}.'
+    ]

@@ -162,6 +162,21 @@ def is_lvis(annotations: Annotations) -> bool:
                    image.negative is not None for image in annotations.images)
 
 
+def has_lvis_fields(annotations: Annotations) -> bool:
+    """Tell whether a file has any field that only LVIS has.
+
+    Args:
+        annotations: The file.
+
+    Returns:
+        False for files in COCO format; True for half an LVIS file too, which
+        is neither.
+    """
+    return any(c.frequency is not None for c in annotations.categories) or any(
+        i.negative is not None or i.not_exhaustive is not None
+        for i in annotations.images)
+
+
 def load_index(path: str,
                classes: Optional[Iterable[str]] = None,
                ground_truth: bool = True) -> LVISIndex:

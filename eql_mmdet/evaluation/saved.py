@@ -1,7 +1,7 @@
 """From files of predictions and annotations to numbers, without a model."""
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional
 
-from ..annotations.exhaustive import load_any_index
+from ..annotations.exhaustive import coco_note, load_any_index
 from ..annotations.findings import list_findings
 from ..annotations.lvis_index import LVISIndex
 from ..annotations.training import evaluation_findings
@@ -82,8 +82,9 @@ def evaluate_predictions(
     engine = ENGINES[engine](ground_truth(index, with_masks), log=log)
     found = index.annotations
     evaluation = SavedEvaluation({}, {}, index, len(results), [
-        *list_findings(found.path, found.findings +
-                       evaluation_findings(found)), *filter(None, [left_out])
+        *coco_note(ann), *list_findings(
+            found.path, found.findings + evaluation_findings(found)),
+        *filter(None, [left_out])
     ])
     for metric in metrics:
         for part in protocol.evaluate(engine, metric, results, index,

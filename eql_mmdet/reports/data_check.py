@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..annotations.annotations import Annotations
 from ..annotations.category_counts import frequency_group
-from ..annotations.lvis_index import is_lvis, lvis_index
+from ..annotations.lvis_index import has_lvis_fields, is_lvis, lvis_index
 from ..annotations.masks import MISSING, NONE, POLYGONS, RLE
 from ..annotations.names import canonical
 from ..annotations.reader import read_annotations
@@ -106,9 +106,7 @@ def _check_protocol(found: DataCheck, annotations: Annotations) -> None:
     except ValueError as error:
         if is_lvis(annotations):
             found.refused.append(str(error))
-        elif any(c.frequency is not None
-                 for c in annotations.categories) or any(
-                     i.negative is not None for i in annotations.images):
+        elif has_lvis_fields(annotations):
             found.findings.append(
                 f'some fields are those of LVIS, but LVISEvalMetric does not '
                 f'take the file: {error}')

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from ..annotations.category_counts import class_names, load_counts
-from ..annotations.exhaustive import has_lvis_fields, load_any_index
+from ..annotations.exhaustive import coco_note, load_any_index
 from ..annotations.findings import list_findings
 from ..annotations.lvis_index import LVISIndex
 from ..annotations.reader import read_annotations
@@ -20,7 +20,7 @@ from .measures import Evaluated, Resampling, Row, diagnose, evaluate
 from .page import Picture, Report, render
 from .pictures import draw_pair
 from .pressure_table import read_pressure
-from .saved_run import SavedRun
+from .saved_run import SavedRun, stale_note
 
 PACKAGES = ('torch', 'numpy', 'mmengine', 'mmdet', 'onedl-mmengine',
             'onedl-mmdetection', 'hotcoco', 'matplotlib')
@@ -89,7 +89,8 @@ def page_of(run: SavedRun,
             diagnosis=diagnosis,
             score_thr=options.score_thr,
             pictures=pictures,
-            notes=_protocol(run) + _notes(index, results) + notes,
+            notes=stale_note(run) + coco_note(run.ann, run.train) +
+            _notes(index, results) + notes,
             facts=_facts(run, options, baseline),
             pressure=run.pressure and read_pressure(run.pressure),
             comparison=comparison,
@@ -144,18 +145,6 @@ def _results(raw: List[RawResult], index: LVISIndex,
              kinds: Sequence[str]) -> List[ImageResult]:
     needs = protocol.needs_of(kinds, (), index)
     return merge_results([compact(item, index, needs) for item in raw])
-
-
-def _protocol(run: SavedRun) -> List[str]:
-    """Say how a file in COCO format is read."""
-    if has_lvis_fields(read_annotations(run.ann)):
-        return []
-    where = run.train or f'{run.ann} itself, since no training set is known'
-    return [
-        f'{run.ann} is in COCO format: every category counts in every image, '
-        f'up to 300 detections of an image. Rare categories are in up to 10 '
-        f'images, common ones in up to 100, counted in {where}.'
-    ]
 
 
 def _notes(index: LVISIndex, results: List[ImageResult]) -> List[str]:

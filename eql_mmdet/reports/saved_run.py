@@ -106,20 +106,45 @@ def missing_test(path: str) -> Optional[List[str]]:
         Arguments of tools/test.py; None if there are predictions, or not
         exactly one config and a last checkpoint.
     """
-    folder, note = Path(path), Path(path) / 'last_checkpoint'
-    configs = sorted(folder.glob('*.py'))
+    folder = Path(path)
+    configs, checkpoint = sorted(folder.glob('*.py')), _last(folder)
     tested = any(folder.glob('*.pkl')) or any(folder.glob('*/*.pkl'))
-    if tested or len(configs) != 1 or not note.is_file():
-        return None
-    checkpoint = Path(note.read_text().strip())
-    if not checkpoint.is_file():  # the folder was moved
-        checkpoint = folder / checkpoint.name
-    if not checkpoint.is_file():
+    if tested or len(configs) != 1 or checkpoint is None:
         return None
     return [
         str(configs[0]),
         str(checkpoint), '--work-dir', path, '--out',
         str(folder / 'predictions.pkl')
+    ]
+
+
+def _last(folder: Path) -> Optional[Path]:
+    """Find the last checkpoint of a training, if it is there."""
+    note = folder / 'last_checkpoint'
+    if not note.is_file():
+        return None
+    checkpoint = Path(note.read_text().strip())
+    if not checkpoint.is_file():  # the folder was moved
+        checkpoint = folder / checkpoint.name
+    return checkpoint if checkpoint.is_file() else None
+
+
+def stale_note(run: SavedRun) -> List[str]:
+    """Say if a training went on after its predictions were made.
+
+    Args:
+        run: The run.
+
+    Returns:
+        A sentence, or nothing.
+    """
+    predictions = Path(run.predictions)
+    last = _last(predictions.parent)
+    if last is None or last.stat().st_mtime <= predictions.stat().st_mtime:
+        return []
+    return [
+        f'{predictions} is older than {last}: remove it, and tools/report.py '
+        f'tests the newer checkpoint.'
     ]
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from eql_mmdet.advice.choice import BALANCED, FIGURES, Situation, choose
+from eql_mmdet.advice.choice import (BALANCED, FIGURES, LEAST_GAIN, Situation,
+                                     choose)
 from eql_mmdet.advice.methods import Method
 
 ROOT = Path(__file__).parents[2]
@@ -46,3 +47,21 @@ def test_which_md_bears_the_figures_out():
             assert re.search(
                 rf'\| {name} .*\| {re.escape(first)} ± [\d.]+ '
                 rf'\| {re.escape(second)} ± ', text), (name, first, second)
+
+
+def test_which_md_has_no_remedy_for_frequent_categories():
+    """Below every head with APf, no row gains LEAST_GAIN over softmax."""
+    tables = re.findall(r'((?:^\|.*\n)+)',
+                        (ROOT / 'docs/which.md').read_text(), re.M)
+    seen = 0
+    for table in tables:
+        head, _, *rows = [[cell.strip() for cell in line.split('|')[1:-1]]
+                          for line in table.splitlines()]
+        if head[:3] != ['loss', 'sampler', 'calibration']:
+            continue
+        plain, = (row for row in rows if row[:3] == ['softmax', '–', '–'])
+        for column in (k for k, name in enumerate(head) if name == 'APf'):
+            values = [float(row[column].split()[0]) for row in rows]
+            assert max(values) < float(plain[column].split()[0]) + LEAST_GAIN
+            seen += 1
+    assert seen == 8

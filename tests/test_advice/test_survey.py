@@ -123,3 +123,20 @@ def test_an_object_without_a_mask_is_named(tmp_path):
     assert found.maskless.endswith('annotations[0] (id 1) has no mask')
     assert not found.train.is_lvis
     assert found.counts.image_count.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    'edit', [
+        lambda content: content['categories'][0].update(frequency='r'),
+        lambda content: content['images'][0].update(neg_category_ids=[])
+    ],
+    ids=['frequency alone', 'negative sets alone'])
+def test_half_an_lvis_file_is_refused_before_a_training(tmp_path, edit):
+    """The page would refuse it afterwards."""
+    touch(tmp_path / 'images', '1.png')
+    path = write(tmp_path / 'train.json', ['1.png'])
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='some fields of LVIS and lacks'):
+        survey(str(path), str(path))

@@ -1,11 +1,13 @@
 """What a work folder holds of a run."""
+import os
 import shutil
 
 import pytest
 from lvis_data import write_json
 from mmengine.config import Config
 
-from eql_mmdet.reports.saved_run import SavedRun, find_run, missing_test
+from eql_mmdet.reports.saved_run import (SavedRun, find_run, missing_test,
+                                         stale_note)
 
 CONFIG = '''
 train_dataloader = dict(dataset=dict(type='RepeatDataset', times=2,
@@ -110,6 +112,19 @@ def test_a_training_without_predictions_can_be_tested(tmp_path):
     ]
     (tmp_path / 'predictions.pkl').write_bytes(b'')
     assert missing_test(str(tmp_path)) is None
+
+
+def test_predictions_of_an_older_checkpoint_are_told(tmp_path):
+    run = SavedRun(str(tmp_path / 'predictions.pkl'))
+    (tmp_path / 'predictions.pkl').write_bytes(b'')
+    assert stale_note(run) == []  # no training is known
+    (tmp_path / 'last_checkpoint').write_text('elsewhere/epoch_2.pth')
+    (tmp_path / 'epoch_2.pth').write_bytes(b'')
+    os.utime(tmp_path / 'epoch_2.pth', (100, 100))
+    assert stale_note(run) == []
+    os.utime(tmp_path / 'predictions.pkl', (99, 99))
+    text, = stale_note(run)
+    assert 'is older than' in text and 'epoch_2.pth: remove it' in text
 
 
 def test_several_predictions_are_named(work_dir):
