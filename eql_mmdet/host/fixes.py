@@ -15,12 +15,14 @@ from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel
 
 from .checkpoints import load_checkpoints_safely
+from .saving import save_checkpoints_whole
 
 
 def apply_fixes() -> None:
     """Apply every fix that this environment needs; safe to call again."""
     give_lvis_its_float()
     load_checkpoints_safely()
+    save_checkpoints_whole()
     run_distributed_on_cpu()
 
 
