@@ -1,6 +1,8 @@
 """Run MMDetection's own command-line tools with this package imported."""
 import argparse
+import atexit
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,7 +10,7 @@ from typing import Optional, Sequence
 
 import mmdet
 from mmengine.config import Config
-from mmengine.dist import is_distributed
+from mmengine.dist import barrier, get_backend, is_distributed
 from torch.distributed import destroy_process_group
 
 from .command_line import one_line_refusals
@@ -43,8 +45,9 @@ def load_host_tool(name: str) -> ModuleType:
 def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
     """Check the paths on the command line, then run the host's tool.
 
-    The host leaves its process group to the end of the interpreter; here it
-    ends before, as PyTorch asks.
+    The host leaves its process group to the end of the interpreter. Here
+    it ends before, as PyTorch asks; processes of gloo, whose threads now and
+    then abort the interpreter at its end, leave without that end.
 
     Args:
         name: ``'train'`` or ``'test'``.
@@ -61,7 +64,22 @@ def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
         check_arguments(tool.parse_args())
     tool.main()
     if is_distributed():
+        end_process_group()
+
+
+def end_process_group() -> None:
+    """End what ``--launcher`` began, with the exit status of success.
+
+    A process of gloo exits here, after what is registered with ``atexit``.
+    """
+    if get_backend() != 'gloo':
         destroy_process_group()
+        return
+    barrier()  # the others may still wait for what this one sends
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
