@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 """Train a detector; the options are those of MMDetection's tools/train.py."""
-from eql_mmdet.host.launch import run_host_tool
+from eql_mmdet.host.launch import leave, run_host_tool
 
 
 def main(argv=None):
@@ -10,3 +10,4 @@ def main(argv=None):
 
 if __name__ == '__main__':
     main()
+    leave()

@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 
 import mmdet
 from mmengine.config import Config
-from mmengine.dist import barrier, get_backend, is_distributed
+from mmengine.dist import is_distributed
 from torch.distributed import destroy_process_group
 
 from .command_line import one_line_refusals
@@ -45,9 +45,8 @@ def load_host_tool(name: str) -> ModuleType:
 def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
     """Check the paths on the command line, then run the host's tool.
 
-    The host leaves its process group to the end of the interpreter. Here
-    it ends before, as PyTorch asks; processes of gloo, whose threads now and
-    then abort the interpreter at its end, leave without that end.
+    The host leaves its process group to the end of the interpreter; here it
+    ends before, as PyTorch asks.
 
     Args:
         name: ``'train'`` or ``'test'``.
@@ -64,18 +63,16 @@ def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
         check_arguments(tool.parse_args())
     tool.main()
     if is_distributed():
-        end_process_group()
-
-
-def end_process_group() -> None:
-    """End what ``--launcher`` began, with the exit status of success.
-
-    A process of gloo exits here, after what is registered with ``atexit``.
-    """
-    if get_backend() != 'gloo':
         destroy_process_group()
-        return
-    barrier()  # the others may still wait for what this one sends
+
+
+def leave() -> None:
+    """End the process of a tool that has done its work: with success.
+
+    Threads of gloo now and then abort the interpreter at its end (``terminate
+    called without an active exception``), which would look like a failure.
+    What is registered with ``atexit`` runs; objects are not torn down.
+    """
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,5 @@
 """The host's tools are found, checked and run."""
+import subprocess
 import sys
 from pathlib import Path
 
@@ -77,6 +78,39 @@ def test_the_process_group_ends_with_the_tool(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, 'load_host_tool', lambda name: tool)
     launch.run_host_tool('test', [__file__, __file__])
     assert not dist.is_initialized()
+
+
+ABORTING = '''
+import atexit, os, sys
+from eql_mmdet.host import launch
+
+class Thread:
+    def __del__(self):
+        os.abort()
+
+atexit.register(print, 'written at the end')
+sys.thread = Thread()  # gone when the interpreter ends
+print('trained', end=' ')
+{}
+'''
+
+
+@pytest.mark.parametrize('end, status', [('', -6), ('launch.leave()', 0)])
+def test_the_end_of_the_interpreter_cannot_fail_a_tool(end, status):
+    done = subprocess.run(
+        [sys.executable, '-c', ABORTING.format(end)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT)
+    assert done.returncode == status
+    if end:
+        assert done.stdout == 'trained written at the end\n'
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_tools_leave_when_they_have_done_their_work(name):
+    text = (ROOT / f'tools/{name}.py').read_text()
+    assert text.endswith("    main()\n    leave()\n")
 
 
 BOXES = dict(roi_head=dict(bbox_head=dict(type='Shared2FCBBoxHead')))
