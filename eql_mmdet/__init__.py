@@ -12,11 +12,14 @@ check_host()
 from .annotations.category_counts import count_annotations  # noqa: E402
 from .annotations.category_counts import load_counts  # noqa: E402
 from .annotations.reader import read_annotations  # noqa: E402
+from .datasets.batches import ResumableBatchSampler  # noqa: E402
 from .datasets.class_config import complete_config, fill_classes  # noqa: E402
 from .datasets.format_datasets import COCOFormatDataset  # noqa: E402
 from .datasets.format_datasets import LVISFormatDataset  # noqa: E402
 from .datasets.format_datasets import VerifiedLVISV1Dataset  # noqa: E402
 from .datasets.format_datasets import VerifiedLVISV05Dataset  # noqa: E402
+from .datasets.resuming import ResumableIterTrainLoop  # noqa: E402
+from .datasets.resuming import ResumeHook  # noqa: E402
 from .datasets.run_check import RunCheckHook  # noqa: E402
 from .datasets.samplers import RepeatFactorSampler  # noqa: E402
 from .datasets.transforms import PackVerifiedInputs  # noqa: E402
@@ -53,9 +56,10 @@ __all__ = [
     'EQLBBoxHead', 'EqualizationLoss', 'EqualizationLossV2', 'FederatedLoss',
     'LVISEvalMetric', 'LVISFormatDataset', 'LargeVocabBBoxHead',
     'LargeVocabHTCMaskHead', 'LargeVocabMaskHead', 'PackVerifiedInputs',
-    'Pooling', 'RepeatFactorSampler', 'Schedule', 'SoftmaxEqualizationLoss',
-    'SyncSeesawLoss', 'VerifiedLVISV05Dataset', 'VerifiedLVISV1Dataset',
-    'VerifiedRandomSampler', 'choose_tail', 'count_annotations',
-    'evaluate_predictions', 'load_counts', 'read_annotations',
-    'retrain_classifier', '__version__'
+    'Pooling', 'RepeatFactorSampler', 'ResumableBatchSampler',
+    'ResumableIterTrainLoop', 'ResumeHook', 'Schedule',
+    'SoftmaxEqualizationLoss', 'SyncSeesawLoss', 'VerifiedLVISV05Dataset',
+    'VerifiedLVISV1Dataset', 'VerifiedRandomSampler', 'choose_tail',
+    'count_annotations', 'evaluate_predictions', 'load_counts',
+    'read_annotations', 'retrain_classifier', '__version__'
 ]

@@ -11,10 +11,10 @@ from .config_parts import (annotation_file, counting_parts, datasets_of,
                            heads_of, is_annotated, metrics_of,
                            misplaced_losses, slots_of)
 from .files import load_annotations
+from .resumable_config import make_resumable
 
 #: Metrics that take masks as RLE.
 _TAKE_RLE = ('LVISEvalMetric', 'COCOEvalMetric')
-_HOOK = 'RunCheckHook'
 
 
 class Classes(NamedTuple):
@@ -58,7 +58,8 @@ def complete_config(cfg: Any) -> None:
 
     Numbers that a config leaves to the file are filled in, numbers that it
     states are checked; losses, calibrations and the sets that are validated
-    and tested on get the classes of the training set, by name.
+    and tested on get the classes of the training set, by name. And every
+    run gets what :func:`make_resumable` gives.
 
     Args:
         cfg: The config of a runner, changed in place.
@@ -85,9 +86,7 @@ def complete_config(cfg: Any) -> None:
         _hand_on(cfg, classes)
     _check_masks(cfg)
     _check_calibrations(cfg)
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(hook.get('type') == _HOOK for hook in hooks):
-        cfg['custom_hooks'] = hooks + [dict(type=_HOOK)]
+    make_resumable(cfg)
 
 
 def find_classes(cfg: Any) -> Optional[Classes]:
