@@ -1,6 +1,6 @@
 """What data sets on the one reader share: records made when asked for."""
 import os.path as osp
-from typing import Any, Iterable, List, Optional, Sequence, Union
+from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmdet.datasets import BaseDetDataset
@@ -243,6 +243,16 @@ class AnnotatedDataset(BaseDetDataset):
         info = self.describe(int(self.data_list.positions[idx]))
         info['sample_idx'] = idx if idx >= 0 else len(self) + idx
         return info
+
+    @force_full_init
+    def image_size(self, idx: int) -> Tuple[int, int]:
+        """Tell the width and height of an image, in pixels.
+
+        Args:
+            idx: Of the image in the data set.
+        """
+        image = self.annotations.images[int(self.data_list.positions[idx])]
+        return image.width, image.height
 
     @force_full_init
     def get_cat_ids(self, idx: int) -> List[int]:

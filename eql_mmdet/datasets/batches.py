@@ -2,11 +2,34 @@
 from itertools import islice
 from typing import Any, Iterator, List, Optional
 
+from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_rank
 from torch.utils.data import BatchSampler, Sampler
 
 from .places import SeededBatch
+
+
+class _ShapesOnly(Sampler):
+    """A sampler for who asks its data set for the shape of an image, no more.
+
+    Making an image's whole record takes a hundred times as long, and a
+    million of them are asked for on the way to a late place.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self.dataset = self
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._sampler)
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def get_data_info(self, index: int) -> dict:
+        width, height = self._sampler.dataset.image_size(index)
+        return dict(width=width, height=height)
 
 
 @DATA_SAMPLERS.register_module()
@@ -37,7 +60,8 @@ class ResumableBatchSampler(Sampler):
         else:
             self.batches = DATA_SAMPLERS.build(
                 batches,
-                default_args=dict(sampler=sampler, batch_size=batch_size))
+                default_args=dict(
+                    sampler=_asked(sampler, batches), batch_size=batch_size))
         self.seed: Optional[int] = None
         self.start: Optional[int] = None
 
@@ -76,3 +100,11 @@ class ResumableBatchSampler(Sampler):
         if self.seed is None:
             return batch
         return SeededBatch(batch, (self.seed, 1, get_rank(), epoch, number))
+
+
+def _asked(sampler: Sampler, batches: dict) -> Sampler:
+    """Choose what a batch sampler may ask of the data set."""
+    kind = DATA_SAMPLERS.get(batches['type'])
+    has_sizes = hasattr(getattr(sampler, 'dataset', None), 'image_size')
+    is_known = kind is AspectRatioBatchSampler and has_sizes
+    return _ShapesOnly(sampler) if is_known else sampler

@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from lvis_data import make_dataset, write_json
+from mmdet.datasets.samplers import AspectRatioBatchSampler
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
@@ -267,6 +269,45 @@ def test_without_a_seed_batches_are_plain_lists():
     dropping = batches_module.ResumableBatchSampler(
         list(range(6)), 4, drop_last=True)
     assert list(dropping) == [[0, 1, 2, 3]]
+
+
+@pytest.fixture
+def sized(tmp_path):
+    """A data set of ours whose images are upright or wide, at random."""
+    content = make_dataset(np.random.default_rng(3), images=50, categories=3)
+    sides = np.random.default_rng(0).integers(30, 99, (50, 2)).tolist()
+    for image, (width, height) in zip(content['images'], sides):
+        image.update(width=width, height=height)
+    return DATASETS.build(
+        dict(
+            type='LVISFormatDataset',
+            ann_file=write_json(tmp_path / 'train.json', content),
+            data_prefix=dict(img=''),
+            test_mode=True,
+            pipeline=[]))
+
+
+class InOrder(torch.utils.data.Sampler):
+    """All images in their order, and the data set, as the host asks."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        return iter(range(len(self.dataset)))
+
+    def __len__(self):
+        return len(self.dataset)
+
+
+def test_grouping_asks_for_shapes_and_never_for_a_whole_record(
+        sized, monkeypatch):
+    whole = list(AspectRatioBatchSampler(InOrder(sized), 4))
+    monkeypatch.setattr(
+        type(sized), 'get_data_info',
+        lambda self, i: pytest.fail('a record is made'))
+    ours = batches_module.ResumableBatchSampler(InOrder(sized), 4, GROUPED)
+    assert list(ours) == whole and len(ours) == len(whole) == 13
 
 
 def completed(**cfg):
