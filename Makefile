@@ -18,6 +18,8 @@ STACK ?= openmmlab
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 MMCV ?= lite
+# Processes of "make test"; one takes 2 GB.
+JOBS ?= 2
 
 ifeq ($(STACK),openmmlab)
   VENV ?= .venv
@@ -66,7 +68,8 @@ experiment: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/experiment.py
 
 test: env
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-all: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not gpu"

@@ -19,6 +19,14 @@ from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis  # noqa: E402
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Keep together, in one of several processes, what shares fixtures."""
+    for item in items:
+        oracle = item.path.parent.name == 'oracle'
+        group = 'oracle' if oracle else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def host_scope():
     """Build by names of mmdet, whatever the test before has left."""
