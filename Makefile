@@ -2,7 +2,8 @@
 # make experiment   set up what is missing, repeat docs/which.md
 # make test         set up what is missing, run the tests
 # make test-all     set up what is missing, run the slow tests too
-# make test-gpu     set up what is missing, run the tests for a GPU, if any
+# make test-gpu     set up what is missing, run the tests for a GPU, if any,
+#                   and compare it with the authors' code
 # make lint         set up what is missing, run the linters
 # make env          set up only
 #
@@ -79,7 +80,8 @@ test-gpu: env
 	@$(BIN)/python -c 'import torch; exit(not torch.cuda.is_available())' || \
 	  { echo "torch finds no GPU here, so nothing was tested"; exit 0; } && \
 	PATH="$(CURDIR)/$(BIN):$$PATH" EQL_TEST_DEVICE=cuda \
-	  $(BIN)/python -m pytest -m gpu
+	  $(BIN)/python -m pytest -m gpu && \
+	$(BIN)/python tools/check_parity.py --device cuda
 
 lint: env
 	$(BIN)/flake8 eql_mmdet tools tests configs

@@ -64,6 +64,14 @@ def build_command() -> str:
             f'{package}')
 
 
+def describe_operators(device: str) -> str:
+    """Say whose RoIAlign and NMS serve a type of device."""
+    if not isinstance(sys.modules.get(NAME), StandIn):
+        return 'compiled MMCV'
+    served = _torchvision(device)
+    return 'eql_mmdet' if served is None else 'eql_mmdet, with torchvision'
+
+
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float,
         offset: int) -> Tensor:
     """Keep boxes that no better kept box overlaps; see ``nms_ops.nms``."""

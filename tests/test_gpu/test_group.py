@@ -60,3 +60,19 @@ def test_make_says_in_one_sentence_that_there_is_no_gpu():
                           text=True)
     assert done.returncode == 0
     assert done.stdout == 'torch finds no GPU here, so nothing was tested\n'
+
+
+def test_make_compares_a_gpu_with_the_authors_code_at_last(tmp_path):
+    """As if there were one: a python that only says what it is asked."""
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ['make', '-s', '-o', 'env', 'test-gpu', f'BIN={tmp_path}'],
+        cwd=HERE.parents[1],
+        stdout=subprocess.PIPE,
+        text=True)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        '-m pytest -m gpu', 'tools/check_parity.py --device cuda'
+    ]

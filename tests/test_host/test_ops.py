@@ -3,6 +3,7 @@ import ast
 import sys
 from pathlib import Path
 from subprocess import PIPE, STDOUT, run
+from types import ModuleType
 
 import mmcv
 import numpy as np
@@ -244,6 +245,17 @@ def test_torchvision_serves_cuda_where_it_can_be_imported(monkeypatch, error):
     kernels = find('cuda')
     assert asked == ['torchvision']
     assert kernels is (None if error else torch.ops.torchvision)
+
+
+@pytest.mark.parametrize('module, kernels, words', [
+    (ops.StandIn(ops.NAME), None, 'eql_mmdet'),
+    (ops.StandIn(ops.NAME), FakeKernels(), 'eql_mmdet, with torchvision'),
+    (ModuleType(ops.NAME), FakeKernels(), 'compiled MMCV'),
+])
+def test_it_is_said_whose_operators_serve(monkeypatch, module, kernels, words):
+    monkeypatch.setitem(sys.modules, ops.NAME, module)
+    monkeypatch.setattr(ops, '_torchvision', lambda device: kernels)
+    assert ops.describe_operators('cuda') == words
 
 
 # The module itself.
