@@ -99,9 +99,10 @@ def find_last_checkpoint(path: str) -> Optional[str]:
     named = note.read_text().strip() if note.is_file() else ''
     if os.path.exists(named):
         return named
-    numbered = [(int(match[2]), str(file)) for file in Path(path).glob('*.pth')
-                if (match := re.fullmatch(r'(epoch|iter)_(\d+)\.pth',
-                                          file.name))]
+    numbered = [
+        (int(match[2]), str(file)) for file in Path(path).glob('*.pth')
+        if (match := re.fullmatch(r'(epoch|iter)_(\d+)\.pth', file.name))
+    ]
     if not numbered:
         return named or None  # which the host refuses, or starts anew
     found = max(numbered)[1]
