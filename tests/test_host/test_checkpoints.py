@@ -173,3 +173,18 @@ def test_programs_of_torchscript_are_refused(tmp_path, version):
     torch.jit.script(torch.nn.Linear(2, 1)).save(path)
     with pytest.raises(ValueError, match='script.pth.*TorchScript'):
         checkpoints.load_local_checkpoint(path)
+
+
+def test_a_storage_that_is_not_there_is_refused_in_a_sentence(tmp_path):
+    """It was an ``AssertionError`` of torch, without the file."""
+    path, tensor = tmp_path / 'damaged.pth', torch.ones(2)
+    torch.save(dict(a=tensor), path, _use_new_zipfile_serialization=False)
+    key = str(tensor.untyped_storage()._cdata).encode()
+    path.write_bytes(path.read_bytes().replace(key, key[::-1], 1))
+    with pytest.raises(ValueError, match='damaged.pth.*storage key'):
+        checkpoints.load_local_checkpoint(str(path))
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path):
+    with pytest.raises(IsADirectoryError, match='Is a directory'):
+        checkpoints.load_safely(str(tmp_path))
