@@ -1,9 +1,12 @@
-"""A tiny data set, the tools as a user runs them, and two processes."""
+"""A tiny data set, tools as a user runs them, servers and processes."""
+import functools
+import http.server
 import importlib.util
 import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,39 @@ def demo(load_tool, tmp_path, monkeypatch):
             out, num_categories=60, num_train=40, num_val=24, seed=0))
     monkeypatch.chdir(tmp_path)
     return tool
+
+
+@pytest.fixture(params=['2.1.2', '2.5.1', '2.6.0'])
+def version(request, monkeypatch):
+    """Load as this version of torch must; a current torch can do both."""
+    import torch
+    if request.param == '2.6.0' and torch.__version__ < '2.6':
+        pytest.skip('this torch cannot load as 2.6 does')
+    monkeypatch.setattr(torch, '__version__', request.param)
+    if request.param < '2.6':
+        monkeypatch.delattr(torch.serialization, 'safe_globals', raising=False)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """An address of this machine that serves a folder."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    folder = tmp_path / 'served'
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+
+        def log_message(self, *args):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as served:
+        thread = threading.Thread(
+            target=served.serve_forever, args=(0.01, ), daemon=True)
+        thread.start()
+        yield folder, f'http://127.0.0.1:{served.server_port}'
+        served.shutdown()
+        thread.join()
 
 
 RANK = '''

@@ -210,6 +210,12 @@ def load_counts(source: Union[str, Path],
 
 def _parse_table(text: str, source: str) -> CategoryCounts:
     lines = list(io.StringIO(text, newline=''))
+    if lines and not lines[-1].endswith(('\n', '\r')):
+        # What is left of a number is a number too.
+        raise ValueError(
+            f'expected a counts file of whole lines, but {source} ends within '
+            f'"{lines[-1]}"; write it again with tools/count_classes.py, or '
+            f'end this line')
     header = list(takewhile(lambda line: line.startswith('#'), lines))
     num_images = [
         line.split(':')[1] for line in header

@@ -106,7 +106,7 @@ def load_json(path: str) -> List[dict]:
     with open(path) as file:
         try:
             items = json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'"{path}" is not a whole json file ({error}); '
                              f'write it again') from error
     if not isinstance(items, list):

@@ -145,15 +145,17 @@ def load_safely(file: Union[str, IO],
         What the file holds.
 
     Raises:
+        OSError: If it cannot be read.
         ValueError: If it holds any other type or is damaged.
     """
     try:
         return _load(file, map_location)
-    # What is no pickle at all can raise more than pickle says.
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError,
-            LookupError, AttributeError, TypeError) as error:
+    except OSError:
+        raise  # of the disk, not of what is on it
+    except Exception as error:  # A damaged checkpoint can raise anything.
         # torch's message goes on to recommend loading it all the same.
-        lines = str(error).splitlines() or ['it is empty']
+        unsaid = type(error).__name__.replace('EOFError', 'it ends too early')
+        lines = str(error).splitlines() or [unsaid]
         marks = ('WeightsUnpickler error', 'GLOBAL')
         reason = next(
             (line.strip() for line in lines if any(m in line for m in marks)),

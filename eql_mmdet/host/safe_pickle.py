@@ -1,6 +1,7 @@
 """Pickles that are read without running code that may be in them."""
 import io
 import pickle
+import reprlib
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
@@ -119,5 +120,5 @@ def load_samples(path: str) -> List[dict]:
     if not isinstance(samples, list) or not all(
             isinstance(item, dict) and 'img_id' in item for item in samples):
         raise ValueError(f'expected a list of data samples with "img_id", '
-                         f'but "{path}" holds {samples!r:.80}')
+                         f'but "{path}" holds {reprlib.repr(samples):.80}')
     return samples

@@ -97,7 +97,9 @@ def find_last_checkpoint(path: str) -> Optional[str]:
     """
     note = Path(path, 'last_checkpoint')
     named = note.read_text().strip() if note.is_file() else ''
-    if os.path.exists(named):
+    # What is left of a path that was cut off may be a folder around it.
+    around = Path(path).resolve().is_relative_to(Path(named).resolve())
+    if os.path.exists(named) and not around:
         return named
     numbered = [
         (int(match[2]), str(file)) for file in Path(path).glob('*.pth')

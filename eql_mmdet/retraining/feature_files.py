@@ -82,7 +82,8 @@ def claim(folder: Path, settings: Dict[str, Any]) -> None:
 
     Raises:
         FileExistsError: If something else is in it.
-        ValueError: If it holds features of other settings.
+        ValueError: If it holds features of other settings, or these are
+            damaged.
     """
     path = folder / SETTINGS
     text = json.dumps(settings, indent=1, sort_keys=True, default=str)
@@ -94,7 +95,12 @@ def claim(folder: Path, settings: Dict[str, Any]) -> None:
         with whole_file(path) as file:
             file.write(text)
         return
-    known, wanted = json.loads(path.read_text()), json.loads(text)
+    try:
+        known, wanted = json.loads(path.read_text()), json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f'"{path}" is not a whole json file ({error}); remove the folder '
+            f'or choose another with --features') from error
     names = sorted(k for k in {*known, *wanted}
                    if known.get(k) != wanted.get(k))
     if names:

@@ -36,7 +36,7 @@ def counts(tmp_path):
     rows = [f'{i},{i},f,{n},{n}' for i, n in enumerate(IMAGES, 1)]
     path.write_text('\n'.join([
         '# num_images: 100000', 'id,name,frequency,image_count,instance_count',
-        *rows
+        *rows, ''
     ]))
     return str(path)
 

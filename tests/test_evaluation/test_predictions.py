@@ -148,10 +148,17 @@ def test_truncated_pickles_are_refused(case, tmp_path, share):
         load_samples(str(path))
 
 
-@pytest.mark.parametrize('content', [{}, [1], [dict(scores=1)]])
+@pytest.mark.parametrize(
+    'content', [
+        pickle.dumps({}),
+        pickle.dumps([1]),
+        pickle.dumps([dict(scores=1)]),
+        b'\x80\x02' + 9000 * b']' + 8999 * b'a' + b'.',
+    ],
+    ids=['dict', 'number', 'no img_id', 'nested'])
 def test_other_pickles_are_refused(tmp_path, content):
     path = tmp_path / 'other.pkl'
-    path.write_bytes(pickle.dumps(content))
+    path.write_bytes(content)
     with pytest.raises(ValueError, match='img_id.*other.pkl'):
         load_samples(str(path))
 
@@ -161,6 +168,7 @@ ITEM = dict(image_id=1, category_id=1, score=0.5, bbox=[0, 0, 1, 1])
 
 @pytest.mark.parametrize('text, message', [
     ('', 'not a whole'),
+    pytest.param(100_000 * '[', 'not a whole', id='nested'),
     (json.dumps([ITEM])[:-3], 'not a whole'),
     ('{}', 'list of detections'),
     (json.dumps([ITEM, 3]), 'detection 1 .*is 3'),

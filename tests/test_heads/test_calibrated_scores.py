@@ -32,7 +32,7 @@ def table(tmp_path):
     rows = [f'{i + 1},c{i},f,{n},{n}' for i, n in enumerate(COUNTS)]
     path.write_text('# num_images: 500\n'
                     'id,name,frequency,image_count,instance_count\n' +
-                    '\n'.join(rows))
+                    '\n'.join(rows) + '\n')
     return str(path)
 
 

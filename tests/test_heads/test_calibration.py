@@ -220,7 +220,7 @@ def test_every_source_of_the_losses_will_do(source, tmp_path, kind):
             enumerate(zip(NAMES, COUNTS))]  # yapf: disable
     table.write_text('# num_images: 6\n'
                      'id,name,frequency,image_count,instance_count\n' +
-                     '\n'.join(rows))
+                     '\n'.join(rows) + '\n')
     from_table = calibration_of(frequency_source=str(table), **kind)
     from_file = calibration_of(frequency_source=source, **kind)
     assert torch.equal(from_table.shift, from_file.shift)

@@ -43,7 +43,7 @@ def model(tmp_path):
     ]
     path.write_text('# num_images: 100\n'
                     'id,name,frequency,image_count,instance_count\n' +
-                    '\n'.join(rows))
+                    '\n'.join(rows) + '\n')
     return build(
         dict(
             type='EqualizationLoss',

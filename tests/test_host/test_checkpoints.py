@@ -1,9 +1,6 @@
 """Checkpoints run no code, wherever they come from."""
-import functools
-import http.server
 import io
 import re
-import threading
 from collections import Counter
 
 import numpy as np
@@ -25,16 +22,6 @@ class Attack:
         return open, (self.path, 'w')
 
 
-@pytest.fixture(params=['2.1.2', '2.5.1', '2.6.0'])
-def version(request, monkeypatch):
-    """Load as this version of torch must; a current torch can do both."""
-    if request.param == '2.6.0' and torch.__version__ < '2.6':
-        pytest.skip('this torch cannot load as 2.6 does')
-    monkeypatch.setattr(torch, '__version__', request.param)
-    if request.param < '2.6':
-        monkeypatch.delattr(torch.serialization, 'safe_globals', raising=False)
-
-
 def trained():
     """What a training saves, in small."""
     history = HistoryBuffer([1.5, 0.5], [1, 1])
@@ -46,27 +33,6 @@ def trained():
         message_hub=dict(
             log_scalars={'train/loss': history},
             runtime_info=dict(lr=np.float64(0.1), seen=np.ones(3, bool))))
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """An address of this machine that serves a folder."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    folder = tmp_path / 'served'
-    folder.mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-
-        def log_message(self, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as served:
-        thread = threading.Thread(target=served.serve_forever, daemon=True)
-        thread.start()
-        yield folder, f'http://127.0.0.1:{served.server_port}'
-        served.shutdown()
-        thread.join()
 
 
 def dangerous(folder, tmp_path):
@@ -207,3 +173,18 @@ def test_programs_of_torchscript_are_refused(tmp_path, version):
     torch.jit.script(torch.nn.Linear(2, 1)).save(path)
     with pytest.raises(ValueError, match='script.pth.*TorchScript'):
         checkpoints.load_local_checkpoint(path)
+
+
+def test_a_storage_that_is_not_there_is_refused_in_a_sentence(tmp_path):
+    """It was an ``AssertionError`` of torch, without the file."""
+    path, tensor = tmp_path / 'damaged.pth', torch.ones(2)
+    torch.save(dict(a=tensor), path, _use_new_zipfile_serialization=False)
+    key = str(tensor.untyped_storage()._cdata).encode()
+    path.write_bytes(path.read_bytes().replace(key, key[::-1], 1))
+    with pytest.raises(ValueError, match='damaged.pth.*storage key'):
+        checkpoints.load_local_checkpoint(str(path))
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path):
+    with pytest.raises(IsADirectoryError, match='Is a directory'):
+        checkpoints.load_safely(str(tmp_path))

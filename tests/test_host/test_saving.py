@@ -131,6 +131,18 @@ def test_the_name_counts_where_it_leads_to_a_file(tmp_path):
     assert saving.find_last_checkpoint(str(tmp_path)).endswith('mine.pth')
 
 
+@pytest.mark.parametrize('around', ['/', 'runs', 'runs/', 'runs/mine/'])
+def test_a_name_cut_off_at_a_folder_is_mended_too(tmp_path, monkeypatch,
+                                                  around):
+    monkeypatch.chdir(tmp_path)
+    folder = Path('runs/mine')
+    folder.mkdir(parents=True)
+    (folder / 'epoch_9.pth').touch()
+    (folder / 'last_checkpoint').write_text(around)
+    found = saving.find_last_checkpoint(str(folder))
+    assert found == str(folder / 'epoch_9.pth')
+
+
 def test_an_empty_folder_has_nothing_to_resume(tmp_path):
     assert saving.find_last_checkpoint(str(tmp_path)) is None
 

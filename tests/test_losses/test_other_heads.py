@@ -17,7 +17,7 @@ def loss_cls(tmp_path):
     rows = [f'{i},c{i},f,{10 * i + 1},{10 * i + 1}' for i in range(K)]
     path.write_text('\n'.join([
         '# num_images: 100', 'id,name,frequency,image_count,instance_count',
-        *rows
+        *rows, ''
     ]))
     return dict(
         type='EqualizationLoss',

@@ -146,6 +146,13 @@ def test_a_folder_of_other_settings_is_refused_by_name(tmp_path):
         claim(folder, dict(checkpoint='b', half=True, scale=(8, 8)))
 
 
+@pytest.mark.parametrize('text', ['', '{"checkpoint": "a"'])
+def test_settings_that_are_not_whole_are_refused_by_name(tmp_path, text):
+    (tmp_path / 'settings.json').write_text(text)
+    with pytest.raises(ValueError, match='settings.json" is not a whole'):
+        claim(tmp_path, dict(checkpoint='a'))
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / 'photo.jpg').touch()
     with pytest.raises(FileExistsError, match='other files'):
