@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -217,10 +217,8 @@ def _parse_table(text: str, source: str) -> CategoryCounts:
             f'"{lines[-1]}"; write it again with tools/count_classes.py, or '
             f'end this line')
     header = list(takewhile(lambda line: line.startswith('#'), lines))
-    num_images = [
-        line.split(':')[1] for line in header
-        if line[1:].strip().startswith('num_images:')
-    ]
+    num_images, num_rows = (
+        _stated(header, name) for name in ('num_images', 'num_categories'))
     rows = list(csv.DictReader(lines[len(header):]))
     if len(num_images) != 1 or not rows or tuple(rows[0]) != _COLUMNS:
         raise ValueError(
@@ -240,8 +238,21 @@ def _parse_table(text: str, source: str) -> CategoryCounts:
     except (TypeError, ValueError) as error:
         raise ValueError(f'expected whole numbers in {source}: '
                          f'{error}') from error
+    if num_rows not in ([], [str(len(rows))]):
+        raise ValueError(
+            f'expected {" and ".join(num_rows)} categories, as {source} says '
+            f'in its first lines, but it has {len(rows)}: it is cut off or '
+            f'was changed; write it again with tools/count_classes.py')
     _check_table(counts)
     return counts
+
+
+def _stated(header: List[str], name: str) -> List[str]:
+    """List what the lines ``# NAME: VALUE`` say."""
+    return [
+        line.split(':')[1].strip() for line in header
+        if line[1:].strip().startswith(f'{name}:')
+    ]
 
 
 def _check_table(counts: CategoryCounts) -> None:
@@ -268,7 +279,10 @@ def format_counts(counts: CategoryCounts) -> str:
     Returns:
         CSV text that :func:`load_counts` reads back.
     """
-    lines = [f'# num_images: {counts.num_images}', ','.join(_COLUMNS)]
+    lines = [
+        f'# num_images: {counts.num_images}',
+        f'# num_categories: {len(counts.names)}', ','.join(_COLUMNS)
+    ]
     for fields in zip(counts.ids, counts.names, counts.groups,
                       counts.image_count, counts.instance_count):
         name = fields[1]

@@ -134,6 +134,9 @@ def test_packaged_tables_hold_the_facts_of_lvis(table, images, groups, total):
      '1,cat,r,many,2\n', 'whole numbers'),
     ('a.csv', '# num_images: 9\nid,name,frequency,image_count,instance_count\n'
      '1,cat,r,1,2', 'a.csv ends within "1,cat,r,1,2".*end this line'),
+    ('a.csv', '# num_images: 9\n# num_categories: 2\n'
+     'id,name,frequency,image_count,instance_count\n'
+     '1,cat,r,1,2\n', 'expected 2 categories.*has 1: it is cut off'),
     ('a.txt', '', 'one of .*lvis_v0.5.*a.txt'),
 ])
 def test_unreadable_sources_are_named(tmp_path, name, text, message):
