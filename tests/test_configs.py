@@ -113,7 +113,12 @@ def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    'path', [
+        pytest.param(p, marks=pytest.mark.slow)
+        if p.parent.name == 'ablations' else p for p in CONFIGS
+    ],
+    ids=lambda p: p.stem)
 def test_config_builds(path, data_dir):
     cfg = deepcopy(parse(path))
     init_default_scope('mmdet')

@@ -235,6 +235,7 @@ class Log(logging.Handler):
         self.text += record.getMessage()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'work', [count, train, evaluate_lvis, evaluate_coco],
     ids=lambda f: f.__name__)

@@ -129,11 +129,13 @@ def test_wheel_holds_the_template_of_the_page(built):
             assert file.read(name) == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_installed_configs_find_their_bases(seen):
     assert set(seen['ours']) == set(CONFIGS)
     assert all(seen['ours'].values())
 
 
+@pytest.mark.slow
 def test_config_elsewhere_finds_the_installed_ones(seen):
     ours = Config.fromfile(ROOT / 'configs/eql_r50_fpn_1x_lvis.py').to_dict()
     assert seen['mine'] == json.loads(json.dumps(ours))

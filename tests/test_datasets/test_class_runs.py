@@ -105,6 +105,7 @@ def test_a_checkpoint_whose_layers_do_not_fit_stops_the_test(trained, project):
         runner.test()
 
 
+@pytest.mark.slow
 def test_other_classes_may_be_trained_from_the_same_checkpoint(
         trained, project):
     names, images = (*NAMES, 'ring'), [(0, 1)] * 8 + [(0, 1, 2, 3)]
@@ -158,6 +159,7 @@ def test_weights_alone_are_not_resumed(trained, project, change):
     assert runner.iter == 0
 
 
+@pytest.mark.slow
 def test_a_model_is_tested_without_its_training_annotations(trained, project):
     plain = make_runner(project, load_from=checkpoint_of(trained)).test()
     (project / 'data/custom/annotations/train.json').unlink()
@@ -221,6 +223,7 @@ model['roi_head']['bbox_head'].update(
         make_runner(project).train()
 
 
+@pytest.mark.slow
 def test_the_metric_of_the_host_follows_the_labels_by_name(trained, project):
     plain = make_runner(project, load_from=checkpoint_of(trained)).test()
     reorder(project / 'data/custom/annotations/val.json', (1, 2, 0))
@@ -238,6 +241,7 @@ def test_the_metric_of_the_host_follows_the_labels_by_name(trained, project):
     assert runner.test() == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('metric', ['COCOEvalMetric', 'LVISEvalMetric'])
 def test_a_test_set_without_annotations_gets_its_submission(
         trained, project, metric):

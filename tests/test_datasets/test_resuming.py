@@ -116,8 +116,8 @@ BY_ITER = by_iter(20), saving(False, 11), 'iter_11.pth', 11
 BY_EPOCH = by_epoch(3), saving(True, 2), 'epoch_2.pth', None
 
 
-@pytest.mark.parametrize('seed', [5, None])
-@pytest.mark.parametrize('batch_sampler', [None, GROUPED])
+# The host draws a seed where none is named.
+@pytest.mark.parametrize('seed, batch_sampler', [(5, None), (None, GROUPED)])
 @pytest.mark.parametrize('sampler, loop, hooks, name, steps',
                          [(RFS, *BY_ITER), (RFS, *BY_EPOCH), (CAS, *BY_ITER),
                           (CAS, *BY_EPOCH), (PLAIN, *BY_ITER),

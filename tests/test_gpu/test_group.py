@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 #: Without those that start tools, which the other tests do on the CPU.
 BODIES = ['-k', 'losses_on_gpu or heads_on_gpu or operators_on_gpu or a_step']
@@ -36,11 +38,13 @@ def test_bodies_hold_on_the_cpu():
     assert found.keys() == {'passed'} and found['passed'] > 25, output
 
 
+@pytest.mark.slow
 def test_bodies_fail_on_a_device_that_gives_nothing_back():
     found, output = run('meta', *BODIES)
     assert found.keys() == {'failed'} and found['failed'] > 25, output
 
 
+@pytest.mark.slow
 def test_without_a_gpu_they_are_skipped():
     found, output = run(None)
     assert found.keys() == {'skipped'} and found['skipped'] > 25, output

@@ -168,6 +168,7 @@ def test_autocast_does_not_touch_the_operator(channels):
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('channels', [2, 5])
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('ratio', [0, 2])

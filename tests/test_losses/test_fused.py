@@ -330,6 +330,7 @@ def test_empty_batch_has_a_gradient():
     assert result[0].shape == (0, ) and result[1].shape == (0, K)
 
 
+@pytest.mark.slow
 def test_gradcheck_to_second_order(batch, tail):
     logits, labels, _ = batch
 

@@ -37,6 +37,7 @@ def train(root):
     return history
 
 
+@pytest.mark.slow
 def test_quick_config_trains_to_the_same_losses(tiny_root, monkeypatch):
     monkeypatch.chdir(tiny_root)
     fused = train(tiny_root)

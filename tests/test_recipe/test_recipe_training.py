@@ -87,6 +87,7 @@ def numbers(outputs):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name, options, factor', [
     ('baseline_r50_fpn_1x_lvis', (), 1),
     ('eql_rfs_r50_fpn_1x_lvis', ('--auto-scale-lr', ), 2 / 16),

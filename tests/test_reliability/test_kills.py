@@ -142,7 +142,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(
             training = Training(folder, ranks, f'killed_{runs}')
             training.wait(300, training.has_begun)
             training.wait(
-                moments.uniform(0, duration) if kills < KILLS else 600)
+                moments.uniform(0, duration / 3) if kills < KILLS else 600)
             if not training.is_running():
                 break
             training.kill()

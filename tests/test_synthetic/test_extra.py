@@ -23,6 +23,7 @@ def test_only_the_generated_set_imports_shapely():
     assert rooms == {'synthetic'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shapely', REPLACED)
 def test_the_generated_set_asks_for_shapely_2(shapely):
     code = HOST + REPLACED[shapely] + 'import eql_mmdet.synthetic.tiny_lvis'

@@ -373,6 +373,7 @@ def test_the_folder_of_another_set_is_not_touched(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings, groups', [
     (SMALL, 12),
     (dict(num_categories=1230, num_train=492, num_val=246, seed=0), 1230),

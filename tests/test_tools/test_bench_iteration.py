@@ -12,6 +12,7 @@ def tool(load_tool):
     return load_tool('benchmarks/bench_iteration')
 
 
+@pytest.mark.slow
 def test_table_has_both_rows(tool, tmp_path, monkeypatch, capsys):
     config = tmp_path / 'config.py'
     # Masks of 1230 categories take a minute for 300 detections.
@@ -31,6 +32,7 @@ def test_table_has_both_rows(tool, tmp_path, monkeypatch, capsys):
         assert (row[3] != '- |') == compiled
 
 
+@pytest.mark.slow
 def test_both_systems_train_the_same_steps(tool, tmp_path):
     tool.init_default_scope('mmdet')
     cfg = tool.Config.fromfile(tool.QUICK)

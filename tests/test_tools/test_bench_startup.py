@@ -70,6 +70,7 @@ def test_each_worker_is_measured(tool, args, system):
     assert len(tool.workers(args, system)) == 2
 
 
+@pytest.mark.slow
 def test_a_rank_waits_until_it_is_asked(tool, args):
     held, = tool.ranks(args, 'ours', 500)
     assert 0 < held < 200

@@ -98,6 +98,7 @@ def test_checkpoints_of_training_are_converted_back(convert, model, capsys):
     assert set(load('back.pth')) == set(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('named', [False, True])
 def test_the_host_tests_what_was_converted(convert, model, tiny_root, tmp_path,
                                            run_tool, annotations, named):

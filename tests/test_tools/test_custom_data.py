@@ -52,6 +52,7 @@ def test_five_line_config_trains_and_tests(project, run_tool):
     assert 'coco/segm_mAP:' in output
 
 
+@pytest.mark.slow
 def test_lvis_format_config_trains_and_tests(tmp_path, run_tool):
     sure = dict(neg_category_ids=[], not_exhaustive_category_ids=[])
     for split in ('train', 'val'):

@@ -27,6 +27,7 @@ def test_demo_leaves_checkpoint_table_and_pictures(demo, tmp_path, capsys):
     assert (out / 'table.md').read_text() == table
 
 
+@pytest.mark.slow
 def test_what_another_config_trained_is_refused_in_one_line(demo, tmp_path):
     out = tmp_path / 'demo'
     demo.main(['--out', str(out)])

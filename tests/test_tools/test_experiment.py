@@ -112,6 +112,7 @@ def results(experiment):
         for p in experiment.OUT.glob('*/*.json') if p.name != 'settings.json')
 
 
+@pytest.mark.slow
 def test_everything_is_trained_once_and_reported(experiment, capsys):
     options = ['--seeds', '0', '1', '--end-to-end-seeds', '3', '--jobs', '1']
     experiment.main(options)

@@ -119,6 +119,7 @@ def test_a_schedule_is_as_long_as_the_set_is_small(new_config):
     assert cfg.optim_wrapper.optimizer.lr == 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method, loss, sampler', [
     ('softmax', 'CrossEntropyLoss', 'DefaultSampler'),
     ('sigmoid', 'EqualizationLoss', 'DefaultSampler'),
@@ -212,6 +213,7 @@ def test_the_readme_has_the_config_of_a_generated_set(load_tool, tmp_path,
     assert (tmp_path / 'my_config.py').read_text() in blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['coco', 'boxes'])
 def test_three_commands_lead_to_a_page(sets, run_tool, tmp_path, name):
     (tmp_path / 'sets').symlink_to(sets)

@@ -28,6 +28,7 @@ def retrain(load_tool, tiny_root, softmax_file, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_another_loss_is_trained_and_tested(retrain, load_tool, tmp_path,
                                             monkeypatch, capsys):
     saved = retrain('eql_rfs', 'eql.pth')
@@ -66,6 +67,7 @@ def same(first, second):
         for name, value in first['state_dict'].items())
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_itself_and_another_does_not(retrain):
     runs = [
         retrain('rfs', f'{i}.pth', '--seed', seed)

@@ -77,6 +77,7 @@ def test_testing_a_checkpoint_repeats_its_metrics(trained, tiny_root, run_tool,
     assert len(list(tmp_path.rglob('shown/*.jpg'))) == 24
 
 
+@pytest.mark.slow
 def test_training_is_resumed_where_it_was_killed(tiny_root, run_tool):
     work_dir = tiny_root / 'killed'
     command = [
@@ -152,6 +153,7 @@ def test_two_processes_end_with_the_same_weights(tiny_root, run_tool,
     torch.testing.assert_close(saved['state_dict'], first, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_measures(trained, tiny_root, run_tool,
                                                  tmp_path):
     work_dir, output = trained
