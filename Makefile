@@ -73,7 +73,8 @@ test: env
 	  $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-all: env
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not gpu"
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not gpu"
 
 # Without a GPU it says so and succeeds: there is nothing that could fail.
 test-gpu: env
