@@ -6,6 +6,7 @@ from mmdet.registry import HOOKS, LOOPS
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 
 from .places import seed_everything
 
@@ -45,13 +46,35 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
                 f'got {type(batches).__name__}')
         super().__init__(runner, _NotYet(dataloader), *args, **kwargs)
         self.dataloader = dataloader
-        self.dataloader_iterator = self._loaded()
+        self.dataloader_iterator = _FromPlace(self)
 
-    def _loaded(self) -> Iterator[Any]:
-        """Load from the place on; nothing happens before the first batch."""
-        self.dataloader.batch_sampler.start = self._iter
-        yield from repeat(None, self._iter)  # which the host drops
-        yield from self.dataloader
+
+class _FromPlace:
+    """The batches of a loop from its place on; the first one starts it."""
+
+    def __init__(self, loop: ResumableIterTrainLoop) -> None:
+        self._loop = loop
+        self._batches: Optional[Iterator[Any]] = None
+
+    def skip_iter(self, number: int) -> None:
+        """Take note of nothing: onedl-mmengine says here what it drops."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._batches is None:
+            self._batches = self._begin()
+        return next(self._batches)
+
+    def _begin(self) -> Iterator[Any]:
+        done = self._loop._iter
+        self._loop.dataloader.batch_sampler.start = done
+        # mmengine asks for all batches before the place, to drop them.
+        dropped = 0 if hasattr(_InfiniteDataloaderIterator,
+                               'skip_iter') else done
+        yield from repeat(None, dropped)
+        yield from self._loop.dataloader
 
 
 class _NotYet:
