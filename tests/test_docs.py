@@ -62,6 +62,7 @@ def test_predictions_are_evaluated(folder):
     assert found.images == 24
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_again(folder):
     found = run(example('retrain_classifier', **{'1000': '2'}))['found']
     assert found.loss > 0

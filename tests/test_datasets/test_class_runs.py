@@ -133,6 +133,7 @@ def test_training_is_not_resumed_with_other_labels(trained, project):
 CONVERTED = dict(dataset_meta=dict(classes=NAMES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'change', [
         lambda c: c['state_dict'],

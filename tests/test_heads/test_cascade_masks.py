@@ -62,6 +62,7 @@ def test_detections_have_masks_to_compare(predictions):
         assert len(image) == 12 and 0 < image.masks.float().mean() < 0.9
 
 
+@pytest.mark.slow
 def test_bitmaps_are_those_of_the_host(predictions):
     for host, ours in zip(*predictions[:2]):
         assert ours.masks.dtype == torch.bool

@@ -325,6 +325,7 @@ print(get_compiler_version(), find_spec('mmcv._ext').loader)
     assert 'not compiled (stand-in of eql_mmdet) None' in out
 
 
+@pytest.mark.slow
 def test_mmdet_models_before_the_package_fail_in_mmcv():
     """docs/install.md says that eql_mmdet comes first; this is why."""
     out = in_a_process("""

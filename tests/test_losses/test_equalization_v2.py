@@ -334,6 +334,7 @@ def test_a_broken_batch_does_not_spoil_the_memory():
     assert all(tensor.isfinite().all() for tensor in memory_of(loss).values())
 
 
+@pytest.mark.slow
 def test_loss_runs_on_meta_and_compiles():
     loss, eager = build(), build()
     torch._dynamo.reset()

@@ -134,6 +134,7 @@ def authors_mask(labels, num_sampled, weight, generator):
     return result[:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('labels', [[5, 2, K], [1], [K]])
 def test_sets_are_drawn_as_often_as_by_the_released_code(labels):
     n, power = 4000, 2**torch.arange(K)
@@ -209,6 +210,7 @@ def test_an_image_of_background_alone_still_teaches(source):
     assert gradient.sum().item() == pytest.approx(4 * 0.5)
 
 
+@pytest.mark.slow
 def test_compiled_it_is_the_same_for_the_same_numbers(source, batch):
     loss = build(source)
     torch._dynamo.reset()

@@ -431,6 +431,7 @@ def test_any_batch_equals_the_definition(rois, classes, scale, step, chunk,
     torch.testing.assert_close(result, expected, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_compiled_is_one_kernel_each_way_and_keeps_no_matrix():
     if torch.__version__ < '2.3':
         pytest.skip('the code that older torch writes reads otherwise')

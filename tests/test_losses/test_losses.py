@@ -93,6 +93,7 @@ def test_verified_categories_keep_their_weight(counts_file, batch):
     torch.testing.assert_close(everything, bce)
 
 
+@pytest.mark.slow
 def test_rule_of_verified_categories_compiles_and_runs_on_meta(
         counts_file, batch):
     loss = build(counts_file, keep_verified=True)

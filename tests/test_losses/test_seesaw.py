@@ -192,6 +192,7 @@ os._exit(0)
 '''
 
 
+@pytest.mark.slow
 def test_two_processes_count_as_one(tmp_path):
     here = Path(__file__).parent
     workers = [

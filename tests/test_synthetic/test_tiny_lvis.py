@@ -325,6 +325,7 @@ def test_a_complete_set_is_left_alone(folder):
     assert {p: p.stat().st_mtime_ns for p in folder.rglob('*')} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('lost', [
     'annotations/tiny_lvis_val.json', 'annotations/tiny_lvis_train.json',
     'annotations/tiny_lvis_val_exhaustive.json', 'train/000003.jpg'

@@ -238,6 +238,7 @@ def test_code_in_a_file_is_not_run(convert, model, suffix, write):
     assert os.listdir() == [f'theirs{suffix}']
 
 
+@pytest.mark.slow
 def test_the_tool_runs_as_a_program(convert, model, tmp_path, run_tool):
     save(model, 'theirs.pkl')
     shown = run_tool(

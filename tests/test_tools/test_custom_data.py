@@ -31,6 +31,7 @@ def project(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_five_line_config_trains_and_tests(project, run_tool):
     small = [
         '--cfg-options', 'model.backbone.init_cfg=None',
@@ -83,8 +84,9 @@ def test_counts_of_the_custom_set_are_written_and_read(project, load_tool,
     assert '3 categories, 6 images with annotations, 13 instances' in output
     assert re.search(r'0\.0769 +1 +\(1 / 0 / 0\)', output)
     assert (project / out).read_text().splitlines() == [
-        '# num_images: 6', 'id,name,frequency,image_count,instance_count',
-        '10,disc,r,6,6', '20,bar,r,6,6', '30,dot,r,1,1'
+        '# num_images: 6', '# num_categories: 3',
+        'id,name,frequency,image_count,instance_count', '10,disc,r,6,6',
+        '20,bar,r,6,6', '30,dot,r,1,1'
     ]
     main([out])
     assert capsys.readouterr().out.splitlines()[1:] == [

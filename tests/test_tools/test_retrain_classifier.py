@@ -88,6 +88,7 @@ def test_features_serve_every_loss(retrain, monkeypatch):
     assert outputs == [61, 60]
 
 
+@pytest.mark.slow
 def test_features_can_be_small(retrain, tmp_path):
     folder = tmp_path / 'small'
     retrain('baseline', 'a.pth', '--half', '--background', '3',
@@ -130,6 +131,7 @@ def test_missing_files_are_named(retrain):
         retrain('none', 'a.pth')
 
 
+@pytest.mark.slow
 def test_the_default_name_is_that_of_the_config(load_tool, tiny_root,
                                                 softmax_file, tmp_path,
                                                 monkeypatch):
