@@ -10,6 +10,8 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 
+from .files import whole_file
+
 
 def save_checkpoints_whole() -> None:
     """Let a training be killed at any moment, that of saving included.
@@ -33,14 +35,12 @@ def _put_whole() -> None:
 
     @wraps(host_put)
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
-        path = Path(filepath)
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            host_put(self, obj, filepath)  # what it is must stay
+        """Write as the host does, but rename the file when it is whole."""
+        if os.path.exists(filepath) and not os.path.isfile(filepath):
+            host_put(self, obj, filepath)  # a device stays one
             return
-        # One name: what a killed process left is written over.
-        part = path.with_name(f'.{path.name}.part')
-        host_put(self, obj, part)
-        os.replace(part, path)
+        with whole_file(filepath, 'wb') as file:
+            file.write(obj)
 
     put.host_put = host_put
     LocalBackend.put = put
@@ -67,6 +67,7 @@ def _remove_afterwards(host_save: Callable) -> Callable:
 
     @wraps(host_save)
     def save(self, *args, **kwargs) -> Any:
+        """Save as the host does, and remove what is too many after that."""
         backend = self.file_backend
         self.file_backend = later = _LaterBackend(backend)
         try:
@@ -97,9 +98,10 @@ def find_last_checkpoint(path: str) -> Optional[str]:
     """
     note = Path(path, 'last_checkpoint')
     named = note.read_text().strip() if note.is_file() else ''
-    # What is left of a path that was cut off may be a folder around it.
-    around = Path(path).resolve().is_relative_to(Path(named).resolve())
-    if os.path.exists(named) and not around:
+    # A folder is a checkpoint of DeepSpeed if it lies in the work folder, or
+    # what is left of a path that was cut off.
+    inside = Path(path).resolve() in Path(named).resolve().parents
+    if os.path.isfile(named) or (inside and os.path.isdir(named)):
         return named
     numbered = [
         (int(match[2]), str(file)) for file in Path(path).glob('*.pth')

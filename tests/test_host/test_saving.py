@@ -1,5 +1,6 @@
 """Checkpoints are whole or not there, and the last one is always found."""
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,17 @@ from eql_mmdet.host import saving
 
 class Killed(BaseException):
     """Stands for the end of a process."""
+
+
+class Cut:
+    """A file whose process ends after some bytes."""
+
+    def __init__(self, file, size):
+        self.file, self.size = file, size
+
+    def write(self, data):
+        self.file.write(data[:self.size])
+        raise Killed
 
 
 class Toy(BaseModel):
@@ -52,16 +64,14 @@ def killed_after(monkeypatch):
     """Let writing stop after some bytes, in any file of that name."""
 
     def kill(name, size):
-        host_put = LocalBackend.put.host_put
+        whole_file = saving.whole_file
 
-        def put(self, obj, filepath):
-            if name not in Path(filepath).name:
-                return host_put(self, obj, filepath)
-            Path(filepath).write_bytes(obj[:size])
-            raise Killed
+        @contextmanager
+        def cut_file(path, mode):
+            with whole_file(path, mode) as file:
+                yield Cut(file, size) if name in Path(path).name else file
 
-        monkeypatch.setattr(LocalBackend, 'put', put)
-        saving._put_whole()
+        monkeypatch.setattr(saving, 'whole_file', cut_file)
 
     return kill
 
@@ -161,3 +171,23 @@ def test_links_and_devices_stay_what_they_are(tmp_path):
     assert link.is_symlink() and real.read_bytes() == b'new'
     LocalBackend().put(b'new', os.devnull)
     assert not Path(os.devnull).is_file()
+
+
+@pytest.mark.parametrize('elsewhere', ['run', 'ru', '.'])
+def test_a_note_cut_to_any_other_folder_is_mended(tmp_path, monkeypatch,
+                                                  elsewhere):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / 'run_2'
+    for path in (folder, tmp_path / 'run', tmp_path / 'ru'):
+        path.mkdir()
+    (folder / 'epoch_3.pth').touch()
+    (folder / 'last_checkpoint').write_text(elsewhere)
+    found = saving.find_last_checkpoint(str(folder))
+    assert found == str(folder / 'epoch_3.pth')
+
+
+def test_a_folder_in_the_work_folder_is_a_checkpoint(tmp_path):
+    (tmp_path / 'epoch_3.pth').mkdir()
+    (tmp_path / 'last_checkpoint').write_text(f'{tmp_path}/epoch_3.pth')
+    found = saving.find_last_checkpoint(str(tmp_path))
+    assert found == f'{tmp_path}/epoch_3.pth'
