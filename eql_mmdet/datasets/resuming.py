@@ -114,7 +114,8 @@ class ResumeHook(Hook):
             runner: The host's.
         """
         batches = runner.train_dataloader.batch_sampler
-        batches.seed = runner.seed  # others than ours do not look at it
+        if hasattr(batches, 'start'):
+            batches.seed = runner.seed
         sampler = getattr(batches, 'sampler', None)
         if getattr(sampler, 'seed', None) == self._built_with:
             sampler.seed = runner.seed
