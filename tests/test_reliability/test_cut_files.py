@@ -107,7 +107,7 @@ def places(data, number=PLACES):
     return np.unique(np.linspace(0, len(data) - 1, number).astype(int))
 
 
-def refused(path, data, reader):
+def assert_refused(path, data, reader):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=re.escape(str(path))):
         reader(str(path))
@@ -129,7 +129,7 @@ def test_the_whole_file_is_read(name, tmp_path, monkeypatch):
 def test_a_file_that_was_cut_off_is_refused_by_name(name, place, tmp_path):
     content, reader = FILES[name]
     data = content()
-    refused(tmp_path / name, data[:places(data)[place]], reader)
+    assert_refused(tmp_path / name, data[:places(data)[place]], reader)
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_a_cut_at_any_byte_is_refused(name, tmp_path):
     content, reader = FILES[name]
     data = content()
     for cut in range(len(data)):
-        refused(tmp_path / name, data[:cut], reader)
+        assert_refused(tmp_path / name, data[:cut], reader)
 
 
 def test_a_table_that_does_not_say_its_length_lacks_categories(tmp_path):
@@ -191,8 +191,8 @@ def test_features_that_were_cut_off_are_refused(features, name, place):
 def test_settings_of_features_that_were_cut_off_are_refused(features, place):
     path = features.folder / 'settings.json'
     data = path.read_bytes()
-    refused(path, data[:places(data)[place]],
-            lambda _: claim(features.folder, SETTINGS))
+    assert_refused(path, data[:places(data)[place]],
+                   lambda _: claim(features.folder, SETTINGS))
 
 
 @pytest.mark.parametrize('place', range(PLACES))

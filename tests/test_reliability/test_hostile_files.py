@@ -134,7 +134,7 @@ def test_every_trap_works_where_nothing_is_safe(name, tmp_path):
     assert trap.exists()
 
 
-def refuse_checkpoint(path, message=''):
+def assert_checkpoint_refused(path, message=''):
     """Load it by the two ways that there are."""
     for load in (load_safely, CheckpointLoader.load_checkpoint):
         with pytest.raises(ValueError, match=re.escape(str(path)) + message):
@@ -150,7 +150,7 @@ def write_checkpoint(path, name, pickler, trap):
 @EVERY_TRAP
 def test_a_checkpoint_runs_no_code(name, trap, tmp_path):
     path = write_checkpoint(tmp_path / 'bad.pth', name, 'zip', trap)
-    refuse_checkpoint(path, '.*run code')
+    assert_checkpoint_refused(path, '.*run code')
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_a_checkpoint_runs_no_code(name, trap, tmp_path):
 def test_no_format_and_no_version_runs_code(name, pickler, trap, tmp_path,
                                             version):
     path = write_checkpoint(tmp_path / 'bad.pth', name, pickler, trap)
-    refuse_checkpoint(path, '.*run code')
+    assert_checkpoint_refused(path, '.*run code')
 
 
 @EVERY_TRAP
@@ -354,7 +354,7 @@ EVERY_OTHER = pytest.mark.parametrize('name', OTHERS)
 @EVERY_OTHER
 def test_what_is_no_checkpoint_is_refused(name, trap, tmp_path):
     (tmp_path / 'bad.pth').write_bytes(OTHERS[name](trap))
-    refuse_checkpoint(tmp_path / 'bad.pth')
+    assert_checkpoint_refused(tmp_path / 'bad.pth')
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_what_is_no_checkpoint_is_refused(name, trap, tmp_path):
 def test_every_version_refuses_what_is_no_checkpoint(name, trap, tmp_path,
                                                      version):
     (tmp_path / 'bad.pth').write_bytes(OTHERS[name](trap))
-    refuse_checkpoint(tmp_path / 'bad.pth')
+    assert_checkpoint_refused(tmp_path / 'bad.pth')
 
 
 @EVERY_OTHER
