@@ -1,4 +1,5 @@
 """Our configs as bases of others, wherever those are saved."""
+from functools import lru_cache
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -21,12 +22,19 @@ def find_own_configs() -> None:
     if hasattr(host_path, 'host_path'):
         return
 
+    @lru_cache(maxsize=None)
+    def of_a_package(cfg_path: str) -> Tuple[str, Optional[str]]:
+        """Ask the host once: it reads all of a package's metafiles."""
+        return host_path(cfg_path, '')
+
     def get_cfg_path(cfg_path: str,
                      filename: str) -> Tuple[str, Optional[str]]:
         """Find ours by the prefix, and all others as the host does."""
         if cfg_path.startswith(PREFIX):
             # No scope: what we register is in the host's registries.
             return str(own_config(cfg_path[len(PREFIX):])), None
+        if '::' in cfg_path:
+            return of_a_package(cfg_path)
         return host_path(cfg_path, filename)
 
     get_cfg_path.host_path = host_path

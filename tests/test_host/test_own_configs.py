@@ -68,3 +68,11 @@ def test_a_second_call_changes_nothing():
     before = Config._get_cfg_path
     own_configs.find_own_configs()
     assert Config._get_cfg_path is before
+
+
+def test_the_host_looks_for_a_name_once(monkeypatch):
+    """Each time it would read the metafiles of every model it has."""
+    name = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py'
+    first = Config._get_cfg_path(name, 'mine.py')
+    monkeypatch.setattr('mmengine.config.utils._get_cfg_metainfo', None)
+    assert Config._get_cfg_path(name, 'another.py') == first
