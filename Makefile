@@ -21,6 +21,9 @@ TORCH ?= torch==2.13.0
 MMCV ?= lite
 # Processes of "make test"; one takes 2 GB.
 JOBS ?= 2
+# Tests of one file share what takes long to set up; the order is that of
+# tests/conftest.py.
+BY_FILE = --dist loadfile --no-loadscope-reorder
 
 ifeq ($(STACK),openmmlab)
   VENV ?= .venv
@@ -70,11 +73,11 @@ experiment: env
 
 test: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	  $(BIN)/python -m pytest -n $(JOBS) $(BY_FILE)
 
 test-all: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not gpu"
+	  $(BIN)/python -m pytest -n $(JOBS) $(BY_FILE) -m "not gpu"
 
 # Without a GPU it says so and succeeds: there is nothing that could fail.
 test-gpu: env

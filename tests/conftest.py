@@ -23,17 +23,24 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """Keep together, in one of several processes, what shares fixtures."""
-    for item in items:
-        oracle = item.path.parent.name == 'oracle'
-        group = 'oracle' if oracle else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with what takes long, so that several processes end together."""
+    long = ('oracle', 'test_tools')
+    items.sort(key=lambda item: item.path.parent.name not in long)
 
 
 @pytest.fixture(autouse=True)
 def host_scope():
     """Build by names of mmdet, whatever the test before has left."""
     init_default_scope('mmdet')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def plain_texts_of_configs():
+    """Without a layout: that of one config takes yapf a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode',
+                      lambda text, **_: (text, True))
+        yield
 
 
 @pytest.fixture(scope='session')
