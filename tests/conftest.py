@@ -3,7 +3,6 @@ import functools
 import http.server
 import importlib.util
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ if not os.environ.get('EQL_TEST_DEVICE', 'cpu').startswith('cuda'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 from mmengine.registry import init_default_scope  # noqa: E402
+from two_ranks import run_two_ranks  # noqa: E402
 
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis  # noqa: E402
 
@@ -38,8 +38,8 @@ def host_scope():
 def plain_texts_of_configs():
     """Without a layout: that of one config takes yapf a second."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmengine.config.config.FormatCode',
-                      lambda text, **_: (text, True))
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_:
+                      (text, True))
         yield
 
 
@@ -171,51 +171,8 @@ def server(tmp_path, monkeypatch):
         thread.join()
 
 
-RANK = '''
-import os, pickle, sys
-import torch.distributed as dist
-rank, folder = int(sys.argv[1]), sys.argv[2]
-sys.path.insert(0, sys.argv[3])
-dist.init_process_group('gloo', init_method=f'file://{folder}/store',
-                        rank=rank, world_size=2)
-import eql_mmdet
-given = pickle.load(open(f'{folder}/given.pkl', 'rb'))
-os.chdir(folder)
-names = dict(given, rank=rank)
-exec(names.pop('body'), names)
-pickle.dump(names['result'], open(f'{folder}/result_{rank}.pkl', 'wb'))
-dist.destroy_process_group()
-# Not through the end of the interpreter: a thread of gloo may still want it.
-os._exit(0)
-'''
-
-
 @pytest.fixture
 def two_processes(tmp_path, request):
     """Run Python in two processes of gloo; what each calls ``result``."""
-
-    def run(body, **given):
-        (tmp_path / 'given.pkl').write_bytes(
-            pickle.dumps(given | {'body': body}))
-        ranks = [
-            subprocess.Popen([
-                sys.executable, '-c', RANK,
-                str(rank),
-                str(tmp_path),
-                str(request.path.parent)
-            ],
-                             cwd=ROOT,
-                             env=dict(
-                                 os.environ, PYTHONPATH=str(ROOT / 'tests')),
-                             stdout=subprocess.DEVNULL,
-                             stderr=subprocess.PIPE,
-                             text=True) for rank in range(2)
-        ]
-        errors = [rank.communicate(timeout=120)[1] for rank in ranks]
-        assert [rank.returncode for rank in ranks] == [0, 0], errors
-        return [
-            pickle.loads((tmp_path / f'result_{rank}.pkl').read_bytes())
-            for rank in range(2)
-        ]
-
-    return run
+    return lambda body, **given: run_two_ranks(body, tmp_path, request.path.
+                                               parent, given)

@@ -12,6 +12,7 @@ from mmengine.dataset import BaseDataset, DefaultSampler, pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
+from two_ranks import fresh
 from user_files import (NAMES, changed, coco_file, lvis_file, run_lengths,
                         square, without, write, write_images)
 
@@ -228,7 +229,7 @@ def test_images_are_grouped_by_their_shape(build):
     assert list(groups) == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
-@pytest.mark.parametrize('start', ['fork', 'spawn'])
+@pytest.mark.parametrize('start', ['fork', fresh])
 def test_workers_load_what_the_process_loads(build, start):
     dataset = build()
     loader = DataLoader(

@@ -1,4 +1,5 @@
 """A resumed training is the uninterrupted one, draw for draw."""
+import gc
 import random
 import time
 from collections import Counter
@@ -79,6 +80,9 @@ def train(tmp_path, monkeypatch):
 
     def run(sampler, loop, batch_sampler=None, workers=0, seed=5, **settings):
         LOADED.clear()
+        if workers:
+            # One that inherits the remains of a loader waits for its workers.
+            gc.collect()
         runner = Runner.from_cfg(
             Config(
                 dict(

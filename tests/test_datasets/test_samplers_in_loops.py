@@ -306,7 +306,6 @@ for settings in (RFS, CAS):
 '''
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_seed_and_the_epoch(two_processes):
     first, second = two_processes(EPOCH)
     for settings in (RFS, CAS):

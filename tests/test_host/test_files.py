@@ -1,10 +1,10 @@
 """Files are whole or not there, and refusals are one line."""
 import os
-import signal
-import subprocess
 import sys
+import time
 
 import pytest
+from two_ranks import fresh
 
 from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file
@@ -80,26 +80,21 @@ def test_text_is_utf_8_and_read_as_any_file(tmp_path):
     assert ours == usual
 
 
-KILLED = '''
-import os, sys, time
-from eql_mmdet.host.files import whole_file
-with whole_file(sys.argv[1], 'wb', replace=False) as file:
-    file.write(b'half')
-    file.flush()
-    print('written', flush=True)
-    time.sleep(60)
-'''
+def write_half(path, written):
+    with whole_file(path, 'wb', replace=False) as file:
+        file.write(b'half')
+        file.flush()
+        written.set()
+        time.sleep(60)
 
 
 def test_a_killed_process_leaves_nothing_in_the_way(tmp_path):
-    path = tmp_path / 'model.pth'
-    process = subprocess.Popen(
-        [sys.executable, '-c', KILLED, str(path)], stdout=subprocess.PIPE)
-    # The forks print a line of their own when they are imported.
-    assert b'written\n' in iter(process.stdout.readline, b'')
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    path, written = tmp_path / 'model.pth', fresh.Event()
+    process = fresh.Process(target=write_half, args=(path, written))
+    process.start()
+    assert written.wait(60)
+    process.kill()
+    process.join()
     assert not path.exists()
     with whole_file(path, 'wb', replace=False) as file:
         file.write(b'whole')

@@ -160,7 +160,7 @@ def test_sets_are_drawn_as_often_as_by_the_released_code(labels):
 
 
 def test_first_of_a_race_is_proportional_to_the_root_of_the_count(source):
-    loss, n = build(source, num_sampled=1), 20000
+    loss, n = build(source, num_sampled=1), 4000
     generator = torch.Generator().manual_seed(3)
     drawn = sum(
         federated_mask(

@@ -1,10 +1,6 @@
 """Seesaw loss: equal to the host's on one process, and as one on two."""
 import copy
-import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -160,21 +156,15 @@ def test_the_head_tells_the_number_of_categories_once():
 
 
 # Rank 1 has no RoIs in the second step; the calls are counted.
-WORKER = '''
-import os, pickle, sys
+STEPS_OF_A_RANK = '''
 import torch
 import torch.distributed as dist
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group('gloo', init_method=f'file://{folder}/store',
-                        rank=rank, world_size=2)
-sys.path.insert(0, sys.argv[3])
-import eql_mmdet
 from test_seesaw import batches, build, step
 calls, plain = [], dist.all_reduce
 def all_reduce(*args, **kwargs):
     calls.append(1)
     return plain(*args, **kwargs)
-dist.all_reduce = torch.distributed.all_reduce = all_reduce
+dist.all_reduce = all_reduce
 loss, counts, values = build(), [], []
 for i in range(3):
     rois = 0 if (rank, i) == (1, 1) else 40
@@ -185,34 +175,12 @@ for i in range(3):
 with torch.no_grad():
     loss(*batch)
 assert len(calls) == 3
-pickle.dump((counts, values), open(f'{folder}/seen_{rank}.pkl', 'wb'))
-dist.destroy_process_group()
-# Not through the end of the interpreter: a thread of gloo may still want it.
-os._exit(0)
+result = counts, values
 '''
 
 
-@pytest.mark.slow
-def test_two_processes_count_as_one(tmp_path):
-    here = Path(__file__).parent
-    workers = [
-        subprocess.Popen([
-            sys.executable, '-c', WORKER,
-            str(rank),
-            str(tmp_path),
-            str(here)
-        ],
-                         cwd=here.parents[1],
-                         env=dict(os.environ, PYTHONPATH=str(here.parents[1])),
-                         stderr=subprocess.PIPE,
-                         text=True) for rank in range(2)
-    ]
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
-    seen = [
-        pickle.loads((tmp_path / f'seen_{rank}.pkl').read_bytes())
-        for rank in range(2)
-    ]
+def test_two_processes_count_as_one(two_processes):
+    seen = two_processes(STEPS_OF_A_RANK)
     total = torch.zeros(K + 1)
     for i in range(3):
         parts = [

@@ -56,7 +56,7 @@ class TableTestMetric(BaseMetric):
 
 
 EPOCHS = dict(by_epoch=True, max_epochs=2, val_interval=1)
-ITERS = dict(by_epoch=False, max_iters=6, val_interval=3)
+ITERS = dict(by_epoch=False, max_iters=4, val_interval=2)
 
 
 def make_runner(root, name, seed, ap, loop=EPOCHS, **changes):
