@@ -1,5 +1,4 @@
 """A resumed training is the uninterrupted one, draw for draw."""
-import gc
 import random
 import time
 from collections import Counter
@@ -80,9 +79,6 @@ def train(tmp_path, monkeypatch):
 
     def run(sampler, loop, batch_sampler=None, workers=0, seed=5, **settings):
         LOADED.clear()
-        if workers:
-            # One that inherits the remains of a loader waits for its workers.
-            gc.collect()
         runner = Runner.from_cfg(
             Config(
                 dict(
@@ -105,6 +101,8 @@ def train(tmp_path, monkeypatch):
                     experiment_name=f'run{time.monotonic_ns()}',
                     **settings)))
         runner.train()
+        # As garbage of a cycle it would wait five seconds for each worker.
+        runner.train_loop.dataloader_iterator = None
         return runner
 
     return run
