@@ -1,12 +1,13 @@
 """A training that was stopped goes on as if it had not been."""
 from itertools import repeat
-from typing import Any, Iterator, Optional
+from typing import Any, Generator, Iterator, Optional
 
 from mmdet.registry import HOOKS, LOOPS
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
+from torch.nn import Module
 
 from .places import seed_everything
 
@@ -48,13 +49,25 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         self.dataloader = dataloader
         self.dataloader_iterator = _FromPlace(self)
 
+    def run(self) -> Module:
+        """Train, and end the processes that load, unless they persist.
+
+        As garbage they would be waited for, five seconds each.
+
+        Returns:
+            The trained model.
+        """
+        model = super().run()
+        self.dataloader_iterator.close()
+        return model
+
 
 class _FromPlace:
     """The batches of a loop from its place on; the first one starts it."""
 
     def __init__(self, loop: ResumableIterTrainLoop) -> None:
         self._loop = loop
-        self._batches: Optional[Iterator[Any]] = None
+        self._batches: Optional[Generator] = None
 
     def skip_iter(self, number: int) -> None:
         """Take note of nothing: onedl-mmengine says here what it drops."""
@@ -67,7 +80,12 @@ class _FromPlace:
             self._batches = self._begin()
         return next(self._batches)
 
-    def _begin(self) -> Iterator[Any]:
+    def close(self) -> None:
+        """Give up the loader."""
+        if self._batches is not None:
+            self._batches.close()
+
+    def _begin(self) -> Generator:
         done = self._loop._iter
         self._loop.dataloader.batch_sampler.start = done
         # mmengine asks for all batches before the place, to drop them.

@@ -1,4 +1,5 @@
 """A resumed training is the uninterrupted one, draw for draw."""
+import multiprocessing
 import random
 import time
 from collections import Counter
@@ -101,8 +102,6 @@ def train(tmp_path, monkeypatch):
                     experiment_name=f'run{time.monotonic_ns()}',
                     **settings)))
         runner.train()
-        # As garbage of a cycle it would wait five seconds for each worker.
-        runner.train_loop.dataloader_iterator = None
         return runner
 
     return run
@@ -150,6 +149,7 @@ def test_workers_draw_what_one_process_draws(train, loop):
     alone = train(RFS, loop, GROUPED)
     helped = train(RFS, loop, GROUPED, workers=2)
     assert torch.equal(alone.model.weight, helped.model.weight)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize('batch_sampler', [None, GROUPED])
