@@ -14,8 +14,8 @@ import pytest
 if not os.environ.get('EQL_TEST_DEVICE', 'cpu').startswith('cuda'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
+from fresh_processes import run_script, run_two_ranks  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from two_ranks import run_two_ranks  # noqa: E402
 
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis  # noqa: E402
 
@@ -77,25 +77,27 @@ def softmax_file(tiny_root):
 
 
 @pytest.fixture(scope='session')
-def run_tool():
+def run_tool(tmp_path_factory):
     """Run ``tools/NAME`` in a process of its own and return its output."""
 
     def run(name, *args, cwd, check=True, **env):
-        python = [sys.executable] if name.endswith('.py') else []
+        path, args = ROOT / 'tools' / name, [str(arg) for arg in args]
         bin_dir = str(Path(sys.executable).parent)
-        done = subprocess.run(
-            [*python, str(ROOT / 'tools' / name), *map(str, args)],
-            cwd=cwd,
-            env={
-                **os.environ, 'PATH': f'{bin_dir}:{os.environ["PATH"]}',
-                **env
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True)
-        if check and done.returncode:
-            raise AssertionError(f'{name} {args}: {done.stdout[-3000:]}')
-        return done.stdout
+        env = {**os.environ, 'PATH': f'{bin_dir}:{os.environ["PATH"]}', **env}
+        output = tmp_path_factory.mktemp('output') / 'output.txt'
+        if path.suffix == '.py':
+            status = run_script(path, args, cwd, env, output)
+        else:
+            with output.open('w') as file:
+                status = subprocess.run([path, *args],
+                                        cwd=cwd,
+                                        env=env,
+                                        stdout=file,
+                                        stderr=file).returncode
+        text = output.read_text()
+        if check and status:
+            raise AssertionError(f'{name} {args}: {text[-3000:]}')
+        return text
 
     return run
 

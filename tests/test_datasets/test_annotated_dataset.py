@@ -6,13 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
+from fresh_processes import fresh
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import BaseDataset, DefaultSampler, pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
-from two_ranks import fresh
 from user_files import (NAMES, changed, coco_file, lvis_file, run_lengths,
                         square, without, write, write_images)
 

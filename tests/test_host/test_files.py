@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from two_ranks import fresh
+from fresh_processes import fresh
 
 from eql_mmdet.host.command_line import one_line_refusals
 from eql_mmdet.host.files import whole_file

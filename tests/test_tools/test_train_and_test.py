@@ -13,9 +13,11 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/quick/eql_tiny_lvis.py'
+#: An epoch of five steps.
 SMALL = [
-    '--cfg-options', 'train_dataloader.batch_size=8',
-    'default_hooks.logger.interval=1', 'param_scheduler.0.end=2'
+    '--cfg-options', 'train_dataloader.batch_size=4',
+    'train_dataloader.dataset.indices=20', 'default_hooks.logger.interval=1',
+    'param_scheduler.0.end=2'
 ]
 
 
@@ -138,6 +140,7 @@ def test_two_processes_end_with_the_same_weights(tiny_root, run_tool,
         '--work-dir',
         tmp_path,
         *options(1),
+        'train_cfg.val_begin=2',
         cwd=tiny_root,
         PYTHONPATH=str(tmp_path),
         PORT=free_port())

@@ -1,23 +1,62 @@
-"""Python in two processes of gloo, each a fork of one that only imports."""
+"""Processes that have imported the package, and nothing of the tests.
+
+A server imports it once, in six seconds; the processes are forks of it.
+"""
 import multiprocessing
 import os
 import pickle
+import runpy
 import sys
 import traceback
 
-#: Starts a process that has imported the package, and nothing of the tests.
 fresh = multiprocessing.get_context('forkserver')
 fresh.set_forkserver_preload(['eql_mmdet'])
 
 
-def run_two_ranks(body, folder, test_dir, given):
-    """What ``result`` is in each process at the end of ``body``.
+def run_script(path, args, cwd, env, output):
+    """Run a script as Python does, and wait.
 
     Args:
-        body: Python; it finds ``rank`` and what is given.
+        path: The script.
+        args: What follows its name on the command line.
+        cwd: Its folder.
+        env: All of its environment.
+        output: File for what it and its children print.
+
+    Returns:
+        Its exit status.
+    """
+    process = fresh.Process(
+        target=_run_script, args=(path, args, cwd, env, output))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _run_script(path, args, cwd, env, output):
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    with open(output, 'wb') as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = [str(path), *args]
+    sys.path.insert(0, str(path.parent))
+    # Ends like a program, also with sys.exit('why').
+    runpy.run_path(str(path), run_name='__main__')
+
+
+def run_two_ranks(body, folder, test_dir, given):
+    """Run Python in two processes of gloo.
+
+    Args:
+        body: The code; it finds ``rank`` and what is given.
         folder: A free folder, in which it runs.
         test_dir: Where it finds modules beside those of ``tests``.
         given: Variables by name, which can be pickled.
+
+    Returns:
+        What ``result`` is in each process at the end.
     """
     ranks = [
         fresh.Process(
