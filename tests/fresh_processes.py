@@ -41,7 +41,8 @@ def _run_script(path, args, cwd, env, output):
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     sys.argv = [str(path), *args]
-    sys.path.insert(0, str(path.parent))
+    more = env.get('PYTHONPATH', '').split(os.pathsep)
+    sys.path[:0] = [str(path.parent), *filter(None, more)]
     # Ends like a program, also with sys.exit('why').
     runpy.run_path(str(path), run_name='__main__')
 

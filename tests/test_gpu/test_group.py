@@ -6,32 +6,37 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_processes import run_script
 
 HERE = Path(__file__).parent
 #: Without those that start tools, which the other tests do on the CPU.
 BODIES = ['-k', 'losses_on_gpu or heads_on_gpu or operators_on_gpu or a_step']
 
 
-def run(device, *options):
-    """Run the group for a device; numbers by outcome."""
-    env = {k: v for k, v in os.environ.items() if k != 'EQL_TEST_DEVICE'}
-    if device:
-        env['EQL_TEST_DEVICE'] = device
-    done = subprocess.run([
-        sys.executable, '-m', 'pytest', '-v', '-m', 'gpu', '-p',
-        'no:cacheprovider', '--tb=line', *options,
-        str(HERE)
-    ],
-                          env=env,
-                          cwd=HERE.parents[1],
-                          stdout=subprocess.PIPE,
-                          text=True)
-    last = done.stdout.strip().splitlines()[-1]
-    found = re.findall(r'(\d+) (passed|failed|skipped|error)', last)
-    return {word: int(number) for number, word in found}, done.stdout
+@pytest.fixture
+def run(tmp_path):
+    """Run the group for a device; numbers by outcome, and what it prints."""
+
+    def run(device, *options):
+        env = {k: v for k, v in os.environ.items() if k != 'EQL_TEST_DEVICE'}
+        if device:
+            env['EQL_TEST_DEVICE'] = device
+        output = tmp_path / 'output.txt'
+        options = '-v -m gpu -p no:cacheprovider --tb=line'.split() + [
+            *options, str(HERE)
+        ]
+        run_script(
+            Path(pytest.__file__).with_name('__main__.py'), options,
+            HERE.parents[1], env, output)
+        text = output.read_text()
+        last = text.strip().splitlines()[-1]
+        found = re.findall(r'(\d+) (passed|failed|skipped|error)', last)
+        return {word: int(number) for number, word in found}, text
+
+    return run
 
 
-def test_bodies_hold_on_the_cpu():
+def test_bodies_hold_on_the_cpu(run):
     found, output = run('cpu', *BODIES)
     # --amp alone has no meaning there.
     assert found.pop('skipped') == 1, output
@@ -39,13 +44,13 @@ def test_bodies_hold_on_the_cpu():
 
 
 @pytest.mark.slow
-def test_bodies_fail_on_a_device_that_gives_nothing_back():
+def test_bodies_fail_on_a_device_that_gives_nothing_back(run):
     found, output = run('meta', *BODIES)
     assert found.keys() == {'failed'} and found['failed'] > 25, output
 
 
 @pytest.mark.slow
-def test_without_a_gpu_they_are_skipped():
+def test_without_a_gpu_they_are_skipped(run):
     found, output = run(None)
     assert found.keys() == {'skipped'} and found['skipped'] > 25, output
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -126,22 +127,52 @@ class DumpRank(Hook):
 '''
 
 
-def test_two_processes_end_with_the_same_weights(tiny_root, run_tool,
-                                                 tmp_path):
+@pytest.fixture(params=[
+    'as torchrun starts them',
+    pytest.param('dist_train.sh', marks=pytest.mark.slow)
+])
+def train_two(request, tiny_root, run_tool):
+    """Train in two processes; what they print."""
+
+    def run(*args, PORT, **env):
+        if request.param == 'dist_train.sh':
+            return run_tool(
+                request.param,
+                args[0],
+                2,
+                *args[1:],
+                cwd=tiny_root,
+                PORT=PORT,
+                **env)
+        env.update(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=PORT)
+        with ThreadPoolExecutor(2) as pool:
+            return ''.join(
+                pool.map(
+                    lambda rank: run_tool(
+                        'train.py',
+                        *args,
+                        '--launcher',
+                        'pytorch',
+                        cwd=tiny_root,
+                        RANK=rank,
+                        LOCAL_RANK=rank,
+                        **env), '01'))
+
+    return run
+
+
+def test_two_processes_end_with_the_same_weights(train_two, tmp_path):
     (tmp_path / 'rank_dump.py').write_text(RANK_DUMP)
     (tmp_path / 'config.py').write_text(
         f"_base_ = '{CONFIG}'\n"
         "custom_imports = dict(imports=['eql_mmdet', 'rank_dump'])\n"
         "default_hooks = dict(dump=dict(type='DumpRank'))\n")
-    output = run_tool(
-        'dist_train.sh',
+    output = train_two(
         tmp_path / 'config.py',
-        2,
         '--work-dir',
         tmp_path,
         *options(1),
         'train_cfg.val_begin=2',
-        cwd=tiny_root,
         PYTHONPATH=str(tmp_path),
         PORT=free_port())
     assert '2 gloo processes share the CPU' in output
