@@ -125,17 +125,18 @@ def load_tool():
 
 @pytest.fixture
 def demo(load_tool, tmp_path, monkeypatch):
-    """The demo on 40 images and one epoch, in a folder of its own."""
+    """The demo on 20 images and one epoch, in a folder of its own."""
     tool = load_tool('demo')
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{tool.ROOT / tool.CONFIG}'\n"
+                      "train_dataloader = dict(dataset=dict(indices=20))\n"
                       "train_cfg = dict(max_epochs=1)\n")
     monkeypatch.setattr(tool, 'CONFIG', str(config))
     monkeypatch.setattr(tool, 'ROOT', tmp_path)
     monkeypatch.setattr(tool, 'PANELS', 2)
     monkeypatch.setattr(
         tool, 'make_tiny_lvis', lambda out, **_: make_tiny_lvis(
-            out, num_categories=60, num_train=40, num_val=24, seed=0))
+            out, num_categories=60, num_train=40, num_val=8, seed=0))
     monkeypatch.chdir(tmp_path)
     return tool
 

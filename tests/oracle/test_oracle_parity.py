@@ -137,6 +137,7 @@ def test_threshold_of_another_loss_is_seen(models, see, monkeypatch):
     assert 'loss_cls: gradient of every bias' in wrong
 
 
+@pytest.mark.slow
 def test_channels_of_the_softmax_model_are_no_eql_model(models, see):
     wrong = wrong_rows(
         oracle_rows.training_rows('eql', models('softmax'),

@@ -57,8 +57,12 @@ def small_config(tiny_root, softmax, style, agnostic, depth):
 
 
 @pytest.fixture(
-    params=[(False, 'caffe', False, 50), (True, 'caffe', True, 50),
-            (True, 'pytorch', False, 101), (False, 'pytorch', True, 101)],
+    params=[(False, 'caffe', False, 50), (True, 'pytorch', True, 101),
+            pytest.param((True, 'caffe', True, 50), marks=pytest.mark.slow),
+            pytest.param((True, 'pytorch', False, 101),
+                         marks=pytest.mark.slow),
+            pytest.param((False, 'pytorch', True, 101),
+                         marks=pytest.mark.slow)],
     ids=lambda p: f'{"softmax" if p[0] else "sigmoid"}-{p[1]}-'
     f'{"agnostic" if p[2] else "specific"}-{p[3]}')
 def case(request, tiny_root):

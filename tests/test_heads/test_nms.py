@@ -123,7 +123,7 @@ def unrounded(draw):
     return scores, (8 * boxes).round() / 8
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     found=unrounded(),
     score_thr=st.sampled_from([-1., 0.05, 0.9]),
