@@ -15,6 +15,7 @@ if not os.environ.get('EQL_TEST_DEVICE', 'cpu').startswith('cuda'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 from fresh_processes import run_script, run_two_ranks  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis  # noqa: E402
@@ -29,9 +30,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def host_scope():
-    """Build by names of mmdet, whatever the test before has left."""
+def host_state():
+    """Build by names of mmdet and log, whatever the test before has left."""
     init_default_scope('mmdet')
+    MMLogger.get_current_instance().setLevel('INFO')
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -136,7 +138,7 @@ def demo(load_tool, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, 'PANELS', 2)
     monkeypatch.setattr(
         tool, 'make_tiny_lvis', lambda out, **_: make_tiny_lvis(
-            out, num_categories=60, num_train=40, num_val=8, seed=0))
+            out, num_categories=60, num_train=40, num_val=12, seed=0))
     monkeypatch.chdir(tmp_path)
     return tool
 
