@@ -63,7 +63,7 @@ def long_tail(tmp_path_factory):
     make_tiny_lvis(
         folder,
         num_categories=120,
-        num_train=300,
+        num_train=120,
         num_val=24,
         image_size=64,
         seed=0)
