@@ -9,18 +9,22 @@ import threading
 from pathlib import Path
 
 import pytest
+from fresh_processes import run_script, run_two_ranks
 
 # Before torch looks for one: a GPU is for the group of tests that names it.
 if not os.environ.get('EQL_TEST_DEVICE', 'cpu').startswith('cuda'):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
-from fresh_processes import run_script, run_two_ranks  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-
-from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis  # noqa: E402
-
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_collectstart():
+    """Import the package before what it is for.
+
+    Not with this file: the process that only hands tests to others reads
+    that, too, and they would wait for it.
+    """
+    import eql_mmdet  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):
@@ -32,6 +36,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def host_state():
     """Build by names of mmdet and log, whatever the test before has left."""
+    from mmengine.logging import MMLogger
+    from mmengine.registry import init_default_scope
     init_default_scope('mmdet')
     MMLogger.get_current_instance().setLevel('INFO')
 
@@ -48,6 +54,7 @@ def plain_texts_of_configs():
 @pytest.fixture(scope='session')
 def tiny_root(tmp_path_factory):
     """A folder with ``data/tiny_lvis``: 60 categories, 40 + 24 images."""
+    from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
     root = tmp_path_factory.mktemp('root')
     make_tiny_lvis(
         root / 'data/tiny_lvis',
@@ -128,6 +135,7 @@ def load_tool():
 @pytest.fixture
 def demo(load_tool, tmp_path, monkeypatch):
     """The demo on 20 images and one epoch, in a folder of its own."""
+    from eql_mmdet.synthetic.tiny_lvis import make_tiny_lvis
     tool = load_tool('demo')
     config = tmp_path / 'config.py'
     config.write_text(f"_base_ = '{tool.ROOT / tool.CONFIG}'\n"
