@@ -91,6 +91,7 @@ def test_part_of_it_gives_what_the_authors_code_gave(check, lend):
     assert set(rows.values()) == {'holds'}
 
 
+@pytest.mark.slow
 def test_disturbed_weight_is_seen_in_what_it_changes(check, lend, monkeypatch):
     """By a thousandth of one layer's weights; trained only."""
     monkeypatch.setitem(oracle_rows.SIDES, 'eql', ())
@@ -148,7 +149,7 @@ def test_channels_of_the_softmax_model_are_no_eql_model(models, see):
     } <= set(wrong)
 
 
-@pytest.mark.parametrize('first', [0, 4])
+@pytest.mark.parametrize('first', [0, pytest.param(4, marks=pytest.mark.slow)])
 def test_device_that_computes_nan_fails(models, see, first):
     """From the first or the last level on; what is before it holds."""
     seen = SimpleNamespace(**vars(see(320)))

@@ -45,16 +45,17 @@ def predict(model, data):
 
 @pytest.fixture(scope='module', params=CONFIGS, ids=['cascade', 'htc'])
 def predictions(request):
-    """Bitmaps of the host's heads, masks of ours and RLE: two images each."""
+    """Bitmaps of the host's heads, and those of ours: two images each."""
     name, ours = request.param
     data = demo_mm_inputs(2, [[3, 64, 96], [3, 80, 60]], num_classes=K)
     host = build(name)
-    found = [predict(host, data)]
-    for rle in (False, True):
+
+    def by_ours(rle):
         model = build(name, type=ours, rle=rle)
         model.load_state_dict(host.state_dict())
-        found.append(predict(model, data))
-    return found
+        return predict(model, data)
+
+    return predict(host, data), by_ours
 
 
 def test_detections_have_masks_to_compare(predictions):
@@ -64,14 +65,17 @@ def test_detections_have_masks_to_compare(predictions):
 
 @pytest.mark.slow
 def test_bitmaps_are_those_of_the_host(predictions):
-    for host, ours in zip(*predictions[:2]):
+    by_host, by_ours = predictions
+    for host, ours in zip(by_host, by_ours(rle=False)):
         assert ours.masks.dtype == torch.bool
         assert torch.equal(host.masks, ours.masks)
 
 
 def test_rle_is_served_and_gives_the_same_masks(predictions):
-    assert is_list_of([image.masks for image in predictions[2]], RLEMasks)
-    for host, ours in zip(predictions[0], predictions[2]):
+    by_host, by_ours = predictions
+    found = by_ours(rle=True)
+    assert is_list_of([image.masks for image in found], RLEMasks)
+    for host, ours in zip(by_host, found):
         assert isinstance(ours.masks._masks, UnpastedMasks)
         assert torch.equal(host.bboxes, ours.bboxes)
         assert torch.equal(host.masks, torch.from_numpy(ours.masks.numpy()))

@@ -15,8 +15,12 @@ from eql_mmdet import EQLBBoxHead, LargeVocabBBoxHead, LargeVocabMaskHead
 QUICK = Path(__file__).parents[2] / 'configs/quick'
 
 
-@pytest.mark.parametrize('name', ['eql_tiny_lvis', 'baseline_tiny_lvis'])
-@pytest.mark.parametrize('agnostic', [True, False])
+@pytest.mark.parametrize('name, agnostic', [
+    ('eql_tiny_lvis', True),
+    ('baseline_tiny_lvis', False),
+    pytest.param('eql_tiny_lvis', False, marks=pytest.mark.slow),
+    pytest.param('baseline_tiny_lvis', True, marks=pytest.mark.slow),
+])
 def test_detections_and_masks_are_those_of_the_host(name, agnostic, tiny_root,
                                                     monkeypatch):
     monkeypatch.chdir(tiny_root)

@@ -73,7 +73,7 @@ def iou(a, b):
     return inter / (areas - inter) if areas != inter else np.float32(np.nan)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     found=detections(),
     score_thr=st.sampled_from([-1., 0.05, 0.5, 1.]),
