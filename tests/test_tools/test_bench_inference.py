@@ -65,7 +65,8 @@ def test_operations_and_waits_are_counted(tool):
 @pytest.mark.parametrize('measure', [
     lambda tool, args: tool.measure_boxes('softmax, peaks', 9, args),
     lambda tool, args: tool.measure_masks(9, args),
-    lambda tool, args: tool.measure_images(args),
+    pytest.param(
+        lambda tool, args: tool.measure_images(args), marks=pytest.mark.slow),
 ])
 def test_the_device_that_is_named_is_the_one_that_works(tool, measure):
     # Nothing comes back from meta: what is measured there cannot finish.
@@ -76,6 +77,7 @@ def test_the_device_that_is_named_is_the_one_that_works(tool, measure):
         measure(tool, args)
 
 
+@pytest.mark.slow
 def test_whole_models_differ_in_their_heads_alone(tool):
     tool.init_default_scope('mmdet')
     models = tool.build_models(torch.device('cpu'))
