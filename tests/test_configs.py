@@ -116,7 +116,8 @@ def data_dir(tiny_root, long_tail, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'path', [
         pytest.param(p, marks=pytest.mark.slow)
-        if p.parent.name == 'ablations' else p for p in CONFIGS
+        if p.parent.name == 'ablations' or 'r101' in p.stem else p
+        for p in CONFIGS
     ],
     ids=lambda p: p.stem)
 def test_config_builds(path, data_dir):

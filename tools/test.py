@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Evaluate a checkpoint; the options are those of MMDetection's test.py."""
-from eql_mmdet.host.launch import leave, run_host_tool
+from eql_mmdet.host.command_line import leave
+from eql_mmdet.host.launch import run_host_tool
 
 
 def main(argv=None):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Train a detector; the options are those of MMDetection's tools/train.py."""
-from eql_mmdet.host.launch import leave, run_host_tool
+from eql_mmdet.host.command_line import leave
+from eql_mmdet.host.launch import run_host_tool
 
 
 def main(argv=None):

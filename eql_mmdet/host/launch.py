@@ -1,8 +1,6 @@
 """Run MMDetection's own command-line tools with this package imported."""
 import argparse
-import atexit
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -64,19 +62,6 @@ def run_host_tool(name: str, argv: Optional[Sequence[str]] = None) -> None:
     tool.main()
     if is_distributed():
         destroy_process_group()
-
-
-def leave() -> None:
-    """End the process of a tool that has done its work: with success.
-
-    Threads of gloo now and then abort the interpreter at its end (``terminate
-    called without an active exception``), which would look like a failure.
-    What is registered with ``atexit`` runs; objects are not torn down.
-    """
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -11,6 +11,11 @@ from fresh_processes import run_script
 HERE = Path(__file__).parent
 #: Without those that start tools, which the other tests do on the CPU.
 BODIES = ['-k', 'losses_on_gpu or heads_on_gpu or operators_on_gpu or a_step']
+#: In one precision, and the operators that a user gets.
+FEW_BODIES = [
+    '-k', 'losses_on_gpu and float32 or heads_on_gpu or a_step or '
+    'operators_on_gpu and installed'
+]
 
 
 @pytest.fixture
@@ -36,8 +41,12 @@ def run(tmp_path):
     return run
 
 
-def test_bodies_hold_on_the_cpu(run):
-    found, output = run('cpu', *BODIES)
+@pytest.mark.parametrize('bodies', [
+    FEW_BODIES,
+    pytest.param(BODIES, marks=pytest.mark.slow),
+])
+def test_bodies_hold_on_the_cpu(run, bodies):
+    found, output = run('cpu', *bodies)
     # --amp alone has no meaning there.
     assert found.pop('skipped') == 1, output
     assert found.keys() == {'passed'} and found['passed'] > 25, output

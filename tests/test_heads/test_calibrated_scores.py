@@ -350,7 +350,10 @@ def detections(cfg):
         return model.test_step(pseudo_collate([dataset[0]]))[0].pred_instances
 
 
-@pytest.mark.parametrize('kind', SWITCHES)
+@pytest.mark.parametrize('kind', [
+    kind if kind == 'norcal' else pytest.param(kind, marks=pytest.mark.slow)
+    for kind in SWITCHES
+])
 def test_a_quick_config_is_switched_on_from_the_command_line(quick, kind):
     options = {**SWITCHES[kind], '.frequency_source': None}
     cfg = quick(**options)

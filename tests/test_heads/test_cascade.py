@@ -134,7 +134,7 @@ def test_scores_are_sigmoids_of_the_mean_logits(model, batch):
 
 @pytest.mark.parametrize('name, memory', [
     ('EqualizationLossV2', 'neg_grad'),
-    ('SyncSeesawLoss', 'cum_samples'),
+    pytest.param('SyncSeesawLoss', 'cum_samples', marks=pytest.mark.slow),
 ])
 def test_every_stage_has_a_memory_of_its_own(name, memory, batch):
     model = build(dict(type=name))

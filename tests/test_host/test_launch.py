@@ -81,7 +81,7 @@ def test_the_process_group_ends_with_the_tool(monkeypatch, tmp_path):
 
 
 ABORTING = '''
-import atexit, os
+import atexit, os, runpy
 
 class Thread:
     def __del__(self, abort=os.abort):
@@ -93,8 +93,8 @@ print('trained', end=' ')
 {}
 '''
 
-
-LEAVING = 'from eql_mmdet.host.launch import leave; leave()'
+#: Without the rest of the package, which would be imported for seconds.
+LEAVING = 'runpy.run_path("eql_mmdet/host/command_line.py")["leave"]()'
 
 
 @pytest.mark.parametrize('end, status', [('', -6), (LEAVING, 0)])

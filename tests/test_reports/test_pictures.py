@@ -61,7 +61,11 @@ def test_table_without_metrics_asks_for_them():
         metric_table({})
 
 
-@pytest.mark.parametrize('number', [1, 12, 60, 1230])
+@pytest.mark.parametrize('number', [
+    1, 60,
+    pytest.param(12, marks=pytest.mark.slow),
+    pytest.param(1230, marks=pytest.mark.slow)
+])
 def test_frequency_picture_shows_the_tail_in_its_share(number, tmp_path):
     counts = np.geomspace(1000, 1, number).round()
     shuffled = np.random.default_rng(0).permutation(counts)
@@ -172,7 +176,10 @@ def test_contact_sheet_gives_a_category_one_colour(tmp_path):
     assert not np.allclose(truth_2, found_2, atol=0.05)
 
 
-@pytest.mark.parametrize('number, rows', [(1, 1), (2, 1), (3, 2), (7, 4)])
+@pytest.mark.parametrize('number, rows',
+                         [(1, 1), (3, 2),
+                          pytest.param(2, 1, marks=pytest.mark.slow),
+                          pytest.param(7, 4, marks=pytest.mark.slow)])
 def test_contact_sheet_has_two_panels_a_row(number, rows, tmp_path):
     draw_contact_sheet([panel()] * number, tmp_path / 'sheet.png')
     height, width, _ = read(tmp_path / 'sheet.png').shape

@@ -14,11 +14,13 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'configs/quick/eql_tiny_lvis.py'
+#: They are tested on.
+FEW = ['--cfg-options', 'test_dataloader.dataset.indices=8']
 #: An epoch of five steps.
 SMALL = [
-    '--cfg-options', 'train_dataloader.batch_size=4',
-    'train_dataloader.dataset.indices=20', 'default_hooks.logger.interval=1',
-    'param_scheduler.0.end=2'
+    '--cfg-options', 'val_dataloader.dataset.indices=8',
+    'train_dataloader.batch_size=4', 'train_dataloader.dataset.indices=20',
+    'default_hooks.logger.interval=1', 'param_scheduler.0.end=2'
 ]
 
 
@@ -69,6 +71,7 @@ def test_testing_a_checkpoint_repeats_its_metrics(trained, tiny_root, run_tool,
         tmp_path / 'predictions.pkl',
         '--show-dir',
         'shown',
+        *FEW,
         cwd=tiny_root)
 
     def metrics(text):
@@ -76,8 +79,8 @@ def test_testing_a_checkpoint_repeats_its_metrics(trained, tiny_root, run_tool,
 
     assert metrics(tested) == metrics(output) != []
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
-    assert len(predictions) == 24
-    assert len(list(tmp_path.rglob('shown/*.jpg'))) == 24
+    assert len(predictions) == 8
+    assert len(list(tmp_path.rglob('shown/*.jpg'))) == 8
 
 
 @pytest.mark.slow
@@ -198,6 +201,7 @@ def test_two_processes_measure_what_one_measures(trained, tiny_root, run_tool,
         2,
         '--work-dir',
         tmp_path,
+        *FEW,
         cwd=tiny_root,
         PORT=free_port())
     pattern = r'(lvis/\w+): (-?[\d.]+)'
