@@ -45,10 +45,13 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True)
-def host_state():
-    """Build by names of mmdet and log, whatever the test before has left."""
+def state():
+    """Scope, level of the log and generators, whatever was before a test."""
     from mmengine.logging import MMLogger
     from mmengine.registry import init_default_scope
+
+    from eql_mmdet.datasets.places import seed_cpu
+    seed_cpu(0)
     init_default_scope('mmdet')
     MMLogger.get_current_instance().setLevel('INFO')
 

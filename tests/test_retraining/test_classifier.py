@@ -122,7 +122,7 @@ def test_only_the_head_is_trained(features):
 
 def test_training_overfits_the_features(features):
     model = Detector(make_head())
-    schedule = Schedule(steps=400, rois_per_step=17, lr=0.2)
+    schedule = Schedule(steps=400, rois_per_step=17, lr=0.1)
     first = sum(value.item() for name, value in head_losses(
         model.roi_head.bbox_head, features, np.arange(17)).items()
                 if 'loss' in name)
