@@ -66,8 +66,7 @@ class _FromPlace:
     """The batches of a loop from its place on; the first one starts it."""
 
     def __init__(self, loop: ResumableIterTrainLoop) -> None:
-        self._loop = loop
-        self._batches: Optional[Generator] = None
+        self._batches = self._load(loop)
 
     def skip_iter(self, number: int) -> None:
         """Take note of nothing: onedl-mmengine says here what it drops."""
@@ -76,23 +75,21 @@ class _FromPlace:
         return self
 
     def __next__(self) -> Any:
-        if self._batches is None:
-            self._batches = self._begin()
         return next(self._batches)
 
     def close(self) -> None:
         """Give up the loader."""
-        if self._batches is not None:
-            self._batches.close()
+        self._batches.close()
 
-    def _begin(self) -> Generator:
-        done = self._loop._iter
-        self._loop.dataloader.batch_sampler.start = done
+    @staticmethod
+    def _load(loop: ResumableIterTrainLoop) -> Generator:
+        done = loop._iter
+        loop.dataloader.batch_sampler.start = done
         # mmengine asks for all batches before the place, to drop them.
         dropped = 0 if hasattr(_InfiniteDataloaderIterator,
                                'skip_iter') else done
         yield from repeat(None, dropped)
-        yield from self._loop.dataloader
+        yield from loop.dataloader
 
 
 class _NotYet:
