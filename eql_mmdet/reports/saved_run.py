@@ -5,6 +5,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from ..datasets.class_config import find_classes
 from ..datasets.config_parts import annotation_file, datasets_of
+from ..host.saving import find_last_checkpoint
 
 SUFFIXES = ('.pkl', '.pickle', '.json')
 #: A folder of the host for one run, such as 20260131_235959.
@@ -120,13 +121,10 @@ def missing_test(path: str) -> Optional[List[str]]:
 
 def _last(folder: Path) -> Optional[Path]:
     """Find the last checkpoint of a training, if it is there."""
-    note = folder / 'last_checkpoint'
-    if not note.is_file():
+    if not (folder / 'last_checkpoint').is_file():
         return None
-    checkpoint = Path(note.read_text().strip())
-    if not checkpoint.is_file():  # the folder was moved
-        checkpoint = folder / checkpoint.name
-    return checkpoint if checkpoint.is_file() else None
+    found = find_last_checkpoint(str(folder))
+    return Path(found) if found and Path(found).is_file() else None
 
 
 def stale_note(run: SavedRun) -> List[str]:
