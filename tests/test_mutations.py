@@ -263,7 +263,7 @@ def test_a_changed_field_is_used_refused_or_said(project, work, mutation):
         assert is_possible(content, mutation) or 'mutated.json' in log.text
 
 
-@settings(max_examples=15, **SETTINGS)
+@settings(max_examples=25, **SETTINGS)
 @given(mutation=mutations())
 def test_a_training_step_works_on_what_is_not_refused(project, model,
                                                       mutation):

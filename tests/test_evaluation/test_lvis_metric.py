@@ -32,7 +32,7 @@ from eql_mmdet.evaluation.protocol import evaluate
 
 logging.getLogger('lvis').setLevel(logging.ERROR)
 MANY = settings(
-    max_examples=int(os.environ.get('EQL_EXAMPLES', 20)),
+    max_examples=int(os.environ.get('EQL_EXAMPLES', 30)),
     deadline=None,
     suppress_health_check=list(HealthCheck))
 FREE = dict(

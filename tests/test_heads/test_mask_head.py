@@ -65,7 +65,7 @@ def mask_outputs(draw):
     return logits, boxes, labels, meta
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=150)
 @given(found=mask_outputs(), rescale=st.booleans(), agnostic=st.booleans())
 def test_bitmaps_and_boxes_are_those_of_the_host(found, rescale, agnostic):
     logits, boxes, labels, meta = found
@@ -88,7 +88,7 @@ def test_bitmaps_and_boxes_are_those_of_the_host(found, rescale, agnostic):
     assert torch.equal(rle_boxes, host_boxes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=100)
 @given(found=mask_outputs())
 def test_whole_images_are_cleared_to_those_of_the_host_on_a_cpu(found):
     logits, boxes, labels, meta = found

@@ -73,7 +73,7 @@ def iou(a, b):
     return inter / (areas - inter) if areas != inter else np.float32(np.nan)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=150)
 @given(
     found=detections(),
     score_thr=st.sampled_from([-1., 0.05, 0.5, 1.]),
@@ -123,7 +123,7 @@ def unrounded(draw):
     return scores, (8 * boxes).round() / 8
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=200)
 @given(
     found=unrounded(),
     score_thr=st.sampled_from([-1., 0.05, 0.9]),

@@ -159,8 +159,10 @@ def test_sets_are_drawn_as_often_as_by_the_released_code(labels):
     assert chi_square < degrees + 4 * math.sqrt(2 * degrees)
 
 
-def test_first_of_a_race_is_proportional_to_the_root_of_the_count(source):
-    loss, n = build(source, num_sampled=1), 4000
+@pytest.mark.parametrize(
+    'n', [4000, pytest.param(20000, marks=pytest.mark.slow)])
+def test_first_of_a_race_is_proportional_to_the_root_of_the_count(source, n):
+    loss = build(source, num_sampled=1)
     generator = torch.Generator().manual_seed(3)
     drawn = sum(
         federated_mask(

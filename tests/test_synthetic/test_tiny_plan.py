@@ -19,7 +19,7 @@ def test_counts_at_full_size_are_those_of_lvis():
     assert counts.tolist() == lvis.tolist()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None)
 @given(st.integers(12, 1230), st.floats(0.4, 50), st.floats(0.1, 0.6))
 def test_counts_fall_and_fit(num_categories, per_category, least):
     num_images = max(40, round(per_category * num_categories))
