@@ -205,5 +205,5 @@ def server(tmp_path, monkeypatch):
 @pytest.fixture
 def two_processes(tmp_path, request):
     """Run Python in two processes of gloo; what each calls ``result``."""
-    return lambda body, **given: run_two_ranks(body, tmp_path, request.path.
-                                               parent, given)
+    return functools.partial(
+        run_two_ranks, folder=tmp_path, test_dir=request.path.parent)

@@ -47,14 +47,14 @@ def _run_script(path, args, cwd, env, output):
     runpy.run_path(str(path), run_name='__main__')
 
 
-def run_two_ranks(body, folder, test_dir, given):
+def run_two_ranks(body, folder, test_dir, **given):
     """Run Python in two processes of gloo.
 
     Args:
         body: The code; it finds ``rank`` and what is given.
         folder: A free folder, in which it runs.
         test_dir: Where it finds modules beside those of ``tests``.
-        given: Variables by name, which can be pickled.
+        **given: Variables by name, which can be pickled.
 
     Returns:
         What ``result`` is in each process at the end.

@@ -146,10 +146,11 @@ def test_a_resumed_training_ends_with_the_same_weights(train, tmp_path,
 
 @pytest.mark.parametrize('loop', [by_iter(9), by_epoch(2)])
 def test_workers_draw_what_one_process_draws(train, loop):
+    before = multiprocessing.active_children()
     alone = train(RFS, loop, GROUPED)
     helped = train(RFS, loop, GROUPED, workers=2)
     assert torch.equal(alone.model.weight, helped.model.weight)
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 @pytest.mark.parametrize('batch_sampler', [None, GROUPED])
